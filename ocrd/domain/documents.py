@@ -1,0 +1,182 @@
+"""The things that travel: a file's identity, a page's image, what an engine read on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+RESULT_VERSION = 1
+"""Version of the JSON that `Recognition.to_json` writes; readers accept every version up to it."""
+
+
+class MediaType(StrEnum):
+    """What a file is, by its content."""
+
+    PDF = "application/pdf"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    TIFF = "image/tiff"
+    WEBP = "image/webp"
+    BMP = "image/bmp"
+    GIF = "image/gif"
+    JPEG2000 = "image/jp2"
+    NETPBM = "image/x-portable-anymap"
+
+    @property
+    def is_image(self) -> bool:
+        """Whether Pillow opens it (a PDF goes to poppler)."""
+        return self is not MediaType.PDF
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """Which file stands at a path, without reading it: equal tuples mean an unchanged file."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageImage:
+    """One rendered page on disk: 8-bit grey or RGB, upright as its file says, with its true resolution."""
+
+    path: str
+    number: int
+    width: int
+    height: int
+    dpi: float
+    ink: float
+    """Share of the pixels that differ from the page's background, 0 to 1."""
+    notes: tuple[str, ...] = ()
+    """What the renderer complained about although it delivered an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is wanted of a page: languages as Tesseract codes, and how long it may take."""
+
+    languages: tuple[str, ...]
+    timeout_s: float
+
+
+type Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the page image; right and bottom are exclusive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word; confidence from 0 to 100."""
+
+    text: str
+    box: Box
+    confidence: float
+    line: int
+    """Number of the word's line within its block, from 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A region of a page in reading order; categories are those of dots.ocr (`Text`, `Table`, `Picture` …)."""
+
+    category: str
+    box: Box
+    text: str
+    words: tuple[Word, ...] | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """What one engine read on one page. `rotation` is how far the image was turned clockwise to be read;
+    boxes always stand in the page image as it was rendered."""
+
+    text: str
+    blocks: tuple[Block, ...]
+    finish: str
+    engine: str
+    model_revision: str
+    prompt_mode: str
+    sampling: dict[str, float] = field(default_factory=dict)
+    dpi: float
+    tokens: int
+    seconds: float
+    rotation: int = 0
+    confidence: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As versioned plain data, for the store and the `json` output."""
+        return {
+            "version": RESULT_VERSION,
+            "text": self.text,
+            "blocks": [_block_to_json(block) for block in self.blocks],
+            "finish": self.finish,
+            "engine": self.engine,
+            "model_revision": self.model_revision,
+            "prompt_mode": self.prompt_mode,
+            "sampling": self.sampling,
+            "dpi": self.dpi,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "rotation": self.rotation,
+            "confidence": self.confidence,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Recognition:
+        """The reverse of `to_json`; raises ValueError for a version that is too new."""
+        if data["version"] > RESULT_VERSION:
+            raise ValueError(f"page result has version {data['version']}, this ocrd reads up to {RESULT_VERSION}")
+        fields = {key: value for key, value in data.items() if key not in {"version", "blocks"}}
+        return cls(blocks=tuple(_block_from_json(block) for block in data["blocks"]), **fields)
+
+
+def _block_to_json(block: Block) -> dict[str, Any]:
+    words = None
+    if block.words is not None:
+        words = [[word.text, *word.box, round(word.confidence, 1), word.line] for word in block.words]
+    return {
+        "category": block.category,
+        "bbox": list(block.box),
+        "text": block.text,
+        "words": words,
+        "confidence": block.confidence,
+    }
+
+
+def _block_from_json(data: dict[str, Any]) -> Block:
+    words = None
+    if data["words"] is not None:
+        words = tuple(
+            Word(text=text, box=(left, top, right, bottom), confidence=confidence, line=line)
+            for text, left, top, right, bottom, confidence, line in data["words"]
+        )
+    left, top, right, bottom = data["bbox"]
+    return Block(
+        category=data["category"],
+        box=(left, top, right, bottom),
+        text=data["text"],
+        words=words,
+        confidence=data["confidence"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageText:
+    """One page as the outputs see it: its text, or the reason why there is none."""
+
+    number: int
+    recognition: Recognition | None = None
+    blank: bool = False
+    verdict: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """A finished document: every page from 1 to the last, in order, with text or with its reason."""
+
+    name: str
+    pages: tuple[PageText, ...]

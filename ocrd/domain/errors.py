@@ -1,0 +1,130 @@
+"""Every error that ocrd tells, and every reason a document or page can end with.
+
+    OcrdError                    exit code   meaning
+    ├── UsageError                   2       the command line makes no sense
+    ├── ServiceMissing              69       a program, package or language data is not installed
+    ├── TryAgainLater               75       another daemon holds the lock, or the store is busy
+    ├── ConfigError                 78       the settings are wrong
+    ├── StoreError                   1       the store cannot be opened, is damaged, or is too new
+    ├── InputRejected                1       this input can never work; carries a ReasonCode
+    ├── SourceChanged                1       the input was replaced, renamed or removed while it was worked on
+    ├── PageFault                    1       one page could not be read; its neighbours go on
+    └── ServerFault                  1       the engine itself is out of order; no page is to blame
+
+The class decides what happens; the message is for people: what, which file, what to do next. Each
+`ReasonCode` has its row in `docs/errors.md`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """What a process says at its end (sysexits.h where a number is above 2)."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 69
+    TRY_AGAIN = 75
+    CONFIG = 78
+
+
+class ReasonCode(StrEnum):
+    """Why a document or a page is not simply done. A closed list: `docs/errors.md` explains each."""
+
+    EMPTY_FILE = "empty_file"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    DAMAGED = "damaged"
+    ENCRYPTED = "encrypted"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PAGES = "too_many_pages"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NO_PAGES = "no_pages"
+    NAME_TOO_LONG = "name_too_long"
+    UNREADABLE = "unreadable"
+    FILE_GONE = "file_gone"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+    RENDER_FAILED = "render_failed"
+    RENDER_TIMEOUT = "render_timeout"
+    RENDER_LIMIT = "render_limit"
+    ENGINE_CRASHED = "engine_crashed"
+    ENGINE_TIMEOUT = "engine_timeout"
+    ENGINE_FAILED = "engine_failed"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    CLAIMED_TOO_OFTEN = "claimed_too_often"
+    NO_TEXT_FOUND = "no_text_found"
+    PAGES_FAILED = "pages_failed"
+    OUTPUT_EXISTS = "output_exists"
+    OUTPUT_FAILED = "output_failed"
+
+
+class OcrdError(Exception):
+    """The root: `hint` is the next thing to do, printed on a line of its own."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(OcrdError):
+    """The command line makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ServiceMissing(OcrdError):
+    """Something that has to be installed is not."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class TryAgainLater(OcrdError):
+    """Someone else holds what is needed; the same call may work later."""
+
+    exit_code = ExitCode.TRY_AGAIN
+
+
+class ConfigError(OcrdError):
+    """The settings are wrong; the message names the file, the key and the nearest known one."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class StoreError(OcrdError):
+    """The job store cannot be used."""
+
+
+class InputRejected(OcrdError):
+    """This input can never work as it is."""
+
+    def __init__(self, code: ReasonCode, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class SourceChanged(OcrdError):
+    """The input is not the file any more that was taken in (`code`: FILE_GONE or SUPERSEDED)."""
+
+    def __init__(self, code: ReasonCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PageFault(OcrdError):
+    """This page could not be rendered or read; `transient` says that another try may help."""
+
+    def __init__(self, code: ReasonCode, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.transient = transient
+
+
+class ServerFault(OcrdError):
+    """The engine is out of order: pause the queue, blame no page."""
+
+    code = ReasonCode.ENGINE_UNAVAILABLE

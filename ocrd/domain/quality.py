@@ -1,0 +1,40 @@
+"""The verdict on a page: from the ink on it and the text that was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocrd.domain.documents import PageImage, Recognition
+from ocrd.domain.jobs import Verdict
+
+BLANK_INK = 1e-5
+"""Below this share of ink a page is blank: at 200 DPI, A4, about 39 pixels, less than one full stop of 12 pt
+type with its antialiasing (≈ 40), so that a page with a single page number on it is still read."""
+
+INK_WITHOUT_TEXT = 2e-3
+"""Above this share of ink a page without any text is a picture or was not understood; below it, dirt.
+A line of 12 pt type covers about 1.5e-3 of an A4 page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its reason in words (empty when the verdict is `ok`)."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+def is_blank(page: PageImage) -> bool:
+    """Whether the page carries no ink at all, so that no engine needs to be asked."""
+    return page.ink < BLANK_INK
+
+
+def judge(page: PageImage, recognition: Recognition) -> Judgement:
+    """What to think of a complete answer."""
+    if recognition.text.strip():
+        if page.notes:
+            return Judgement(Verdict.SUSPECT, f"the page is damaged; the renderer said: {page.notes[0]}")
+        return Judgement(Verdict.OK)
+    if page.ink < INK_WITHOUT_TEXT and not page.notes:
+        return Judgement(Verdict.BLANK, "no text, and next to no ink on the page")
+    return Judgement(Verdict.SUSPECT, f"no text found, although {page.ink:.1%} of the page is covered with ink")
