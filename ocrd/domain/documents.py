@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 RESULT_VERSION = 1
 """Version of the JSON that `Recognition.to_json` writes; readers accept every version up to it."""
@@ -62,7 +62,7 @@ class Request:
     timeout_s: float
 
 
-type Box = tuple[int, int, int, int]
+Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the page image; right and bottom are exclusive."""
 
 
@@ -128,7 +128,9 @@ class Recognition:
     def from_json(cls, data: dict[str, Any]) -> Recognition:
         """The reverse of `to_json`; raises ValueError for a version that is too new."""
         if data["version"] > RESULT_VERSION:
-            raise ValueError(f"page result has version {data['version']}, this ocrd reads up to {RESULT_VERSION}")
+            raise ValueError(
+                f"page result has version {data['version']}, this ocrd reads up to {RESULT_VERSION}"
+            )
         fields = {key: value for key, value in data.items() if key not in {"version", "blocks"}}
         return cls(blocks=tuple(_block_from_json(block) for block in data["blocks"]), **fields)
 

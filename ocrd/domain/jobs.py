@@ -1,7 +1,7 @@
 """The two state machines: of a document and of its pages. The tables of legal moves stand here and nowhere else.
 
-    document: queued → running → done | partial | failed | rejected | cancelled
-    page:     pending → running → done | blank | failed | parked | cancelled
+document: queued → running → done | partial | failed | rejected | cancelled
+page:     pending → running → done | blank | failed | parked | cancelled
 """
 
 from __future__ import annotations

@@ -37,4 +37,6 @@ def judge(page: PageImage, recognition: Recognition) -> Judgement:
         return Judgement(Verdict.OK)
     if page.ink < INK_WITHOUT_TEXT and not page.notes:
         return Judgement(Verdict.BLANK, "no text, and next to no ink on the page")
-    return Judgement(Verdict.SUSPECT, f"no text found, although {page.ink:.1%} of the page is covered with ink")
+    return Judgement(
+        Verdict.SUSPECT, f"no text found, although {page.ink:.1%} of the page is covered with ink"
+    )

@@ -1,0 +1,187 @@
+"""The only place that starts other programs.
+
+`run` is for a program that answers and ends. `Child` is a warm helper program of our own that answers one JSON
+line with one JSON line: it has its own session (so that Ctrl-C on the terminal does not reach it), a deadline
+for every answer, and ends by itself when the daemon dies, because its standard input then closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+STDERR_TAIL = 4096
+_POLL_S = 0.1
+
+
+class CommandMissing(Exception):
+    """The program is not installed, or not on PATH."""
+
+
+class CommandTimeout(Exception):
+    """The program did not end in time and was killed."""
+
+
+class ChildDied(Exception):
+    """The child ended instead of answering; carries its return code and the tail of its standard error."""
+
+    def __init__(self, returncode: int | None, stderr: str) -> None:
+        super().__init__(
+            f"child ended with {describe_exit(returncode)}: {stderr.strip()[-300:] or 'no message'}"
+        )
+        self.returncode = returncode
+        self.stderr = stderr
+
+
+class ChildTimeout(Exception):
+    """The child did not answer in time and was killed."""
+
+
+class ChildStopped(Exception):
+    """We stopped waiting because the stop event was set; the child was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished program: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def describe_exit(returncode: int | None) -> str:
+    """A return code in words: 'exit code 3', 'signal SIGKILL'."""
+    if returncode is None:
+        return "unknown exit"
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-returncode).name}"
+    return f"signal {-returncode}"
+
+
+def run(
+    argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None, stdin: str | None = None
+) -> Result:
+    """Run a program to its end. Raises CommandMissing or CommandTimeout; a non-zero code is for the caller."""
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            env=None if env is None else {**os.environ, **env},
+        )
+    except (FileNotFoundError, PermissionError) as err:
+        raise CommandMissing(argv[0]) from err
+    except subprocess.TimeoutExpired as err:
+        raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s") from err
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+class Child:
+    """A warm child that answers JSON lines. Used by one thread at a time."""
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._stdin = self._process.stdin
+        self._stdout = self._process.stdout
+        self._stderr = self._process.stderr
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stdout, selectors.EVENT_READ)
+        self._selector.register(self._stderr, selectors.EVENT_READ)
+        self._received = b""
+        self._stderr_tail = b""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, for tests and logs."""
+        return self._process.pid
+
+    def ask(self, message: dict[str, Any], *, timeout_s: float, stop: Event | None = None) -> dict[str, Any]:
+        """Send one line, wait for one line. Raises ChildDied, ChildTimeout or ChildStopped; the child is then gone."""
+        try:
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+            self._stdin.flush()
+        except (BrokenPipeError, ValueError) as err:
+            raise self._died() from err
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._received:
+            if stop is not None and stop.is_set():
+                self.kill()
+                raise ChildStopped
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                self.kill()
+                raise ChildTimeout(f"no answer within {timeout_s:g} s")
+            self._receive(min(remaining, _POLL_S))
+        line, self._received = self._received.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _receive(self, timeout_s: float) -> None:
+        for key, _ in self._selector.select(timeout_s):
+            data = os.read(key.fd, 1 << 16)
+            if key.fileobj is self._stderr:
+                self._stderr_tail = (self._stderr_tail + data)[-STDERR_TAIL:]
+                if not data:
+                    self._selector.unregister(self._stderr)
+            elif data:
+                self._received += data
+            else:
+                raise self._died()
+
+    def _died(self) -> ChildDied:
+        self.kill()
+        return ChildDied(self._process.returncode, self._stderr_tail.decode(errors="replace"))
+
+    def kill(self) -> None:
+        """End it and everything in its session at once, and collect it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._stderr in [key.fileobj for key in self._selector.get_map().values()]:
+            os.set_blocking(self._stderr.fileno(), False)
+            self._stderr_tail = (self._stderr_tail + (self._stderr.read() or b""))[-STDERR_TAIL:]
+        self._release()
+
+    def close(self, *, grace_s: float = 1.0) -> None:
+        """Let it end by itself (its standard input closes), then end it."""
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self._stdin.close()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._release()
+
+    def _release(self) -> None:
+        if self._selector.get_map() is not None:
+            self._selector.close()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            with contextlib.suppress(BrokenPipeError, ValueError):
+                stream.close()
