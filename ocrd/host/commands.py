@@ -164,7 +164,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        if self._stderr in [key.fileobj for key in self._selector.get_map().values()]:
+        if not self._stderr.closed:
             os.set_blocking(self._stderr.fileno(), False)
             self._stderr_tail = (self._stderr_tail + (self._stderr.read() or b""))[-STDERR_TAIL:]
         self._release()
@@ -180,8 +180,7 @@ class Child:
         self._release()
 
     def _release(self) -> None:
-        if self._selector.get_map() is not None:
-            self._selector.close()
+        self._selector.close()
         for stream in (self._stdin, self._stdout, self._stderr):
             with contextlib.suppress(BrokenPipeError, ValueError):
                 stream.close()
