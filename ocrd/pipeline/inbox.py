@@ -1,0 +1,253 @@
+"""The inbox: which files lie there, and which of them are complete.
+
+The scan is the truth. Events only say that it may be time for one: watchdog loses them in bursts, at watch
+limits and on Windows drives, and a raised exception kills its thread without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+from ocrd.domain.documents import FileIdentity
+from ocrd.host import files
+
+OWN_MARK = b".ocrd-"
+"""Our drafts and probes begin with it, our error files contain it: none of them is an input."""
+
+DEFAULT_IGNORES = (
+    *(
+        ".*",
+        "~$*",
+        "~*.tmp",
+        "*.part",
+        "*.partial",
+        "*.crdownload",
+        "*.download",
+        "*.filepart",
+        "*.tmp",
+        "*.temp",
+    ),
+    *("*.swp", "*.opdownload", "*.!ut", "*.aria2", "*.lock", "Thumbs.db", "desktop.ini", "ehthumbs.db"),
+    *("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
+    *("*.ocrd-error.txt", "*.sync-conflict-*", "~syncthing~*"),
+)
+"""Half-written, synchronised, locked and hidden things, by name; a folder of such a name is not entered."""
+
+
+class Patterns:
+    """Names that are passed over, as shell patterns, whatever their case."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = tuple(os.fsencode(pattern.lower()) for pattern in patterns)
+        self._cache: dict[bytes, bool] = {}
+
+    def match(self, name: bytes) -> bool:
+        """Whether the last part of a path is to be passed over."""
+        lower = name.lower()
+        return any(fnmatch.fnmatchcase(lower, pattern) for pattern in self._patterns)
+
+
+@dataclass(slots=True)
+class Listing:
+    """What one scan of a root found."""
+
+    files: dict[bytes, FileIdentity] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Why things were passed over: `ignored`, `link`, `not_a_file`, `unreadable_folder`."""
+    complete: bool = True
+    """False if the root itself could not be listed: nothing may be concluded from what is missing."""
+
+
+def list_files(root: bytes, patterns: Patterns, *, recursive: bool) -> Listing:
+    """Every regular file below the root; links are not followed, other things not opened."""
+    found = Listing()
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            found.skipped["unreadable_folder"] += 1
+            found.complete = found.complete and folder != root
+            continue
+        with entries:
+            for entry in entries:
+                if patterns.match(entry.name):
+                    found.skipped["ignored"] += 1
+                elif entry.is_dir(follow_symlinks=False):
+                    if recursive:
+                        folders.append(entry.path)
+                else:
+                    _list_entry(entry, found)
+    return found
+
+
+def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> None:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return  # gone between listing and looking: the next scan sees what became of it
+    if stat.S_ISREG(status.st_mode):
+        found.files[entry.path] = files.identity_of(status)
+    else:
+        found.skipped["link" if stat.S_ISLNK(status.st_mode) else "not_a_file"] += 1
+
+
+@dataclass(slots=True)
+class _Watched:
+    identity: FileIdentity
+    since: float
+    scans: int = 1
+
+
+class Tracker:
+    """Decides which files are complete. Pure but for what it remembers; time is passed in.
+
+    A file is complete when its identity stood still over two scans and `quiet_s` of monotonic time. With
+    `trust_age` a modification time that lies so far in the past counts as that (for `--once`).
+    """
+
+    def __init__(self, *, quiet_s: float, trust_age: bool) -> None:
+        self._quiet_s = quiet_s
+        self._trust_age = trust_age
+        self._watched: dict[bytes, _Watched] = {}
+        self._taken: dict[bytes, int] = {}
+        self._deferred: dict[bytes, float] = {}
+
+    def remember(self, path: bytes, size: int, mtime_ns: int) -> None:
+        """This file was taken in before, in this life or an earlier one."""
+        self._taken[path] = hash((size, mtime_ns))
+        self._watched.pop(path, None)
+        self._deferred.pop(path, None)
+
+    def forget(self, path: bytes) -> None:
+        """Look at this file again although it did not change."""
+        self._taken.pop(path, None)
+
+    def defer(self, path: bytes, until: float) -> None:
+        """This file cannot be opened yet; leave it alone until then, unless it changes."""
+        self._deferred[path] = until
+
+    def observe(self, listing: dict[bytes, FileIdentity], *, now: float, wall: float) -> list[bytes]:
+        """One scan's result; the files that are complete by now, in the order of their names."""
+        for gone in self._watched.keys() - listing.keys():
+            del self._watched[gone]
+            self._deferred.pop(gone, None)
+        ready = []
+        for path, identity in listing.items():
+            if self._taken.get(path) == hash((identity.size, identity.mtime_ns)):
+                continue
+            if self._is_quiet(path, identity, now, wall) and now >= self._deferred.get(path, now):
+                ready.append(path)
+        return sorted(ready)
+
+    def vanished(self, listing: dict[bytes, FileIdentity]) -> list[bytes]:
+        """Files that were taken in and are not there any more; each is told once."""
+        gone = [path for path in self._taken if path not in listing]
+        for path in gone:
+            del self._taken[path]
+        return gone
+
+    def _is_quiet(self, path: bytes, identity: FileIdentity, now: float, wall: float) -> bool:
+        watched = self._watched.get(path)
+        if watched is None or watched.identity != identity:
+            self._watched[path] = _Watched(identity, now)
+            self._deferred.pop(path, None)
+            age = wall - identity.mtime_ns / 1e9
+            return self._trust_age and age >= self._quiet_s
+        watched.scans += 1
+        if self._trust_age and wall - identity.mtime_ns / 1e9 >= self._quiet_s:
+            return True
+        return watched.scans >= 2 and now - watched.since >= self._quiet_s
+
+    def first_seen(self, path: bytes) -> float | None:
+        """Since when (monotonic) the file stands as it is; None if it is not waiting."""
+        watched = self._watched.get(path)
+        return None if watched is None else watched.since
+
+    @property
+    def waiting(self) -> int:
+        """Files that are not complete yet."""
+        return len(self._watched)
+
+
+def next_scan_in(
+    *, waiting: bool, quiet_s: float, events: bool, interval_s: float, last_pass_s: float
+) -> float:
+    """Seconds until the next scan when nothing wakes us. Scanning never takes more than a twentieth of the time,
+    except while a file is settling."""
+    if waiting:
+        return max(min(quiet_s / 2, 1.0), 0.05, 4 * last_pass_s)
+    base = interval_s or (120.0 if events else 5.0)
+    return max(base, 20 * last_pass_s)
+
+
+class Hints:
+    """watchdog, reduced to one thing: something happened below this root, wake up.
+
+    Its handler must not raise and its threads may die behind an observer that says it lives, so `healthy` looks
+    at the emitters and at the root's inode; the scanner starts a new one when it is not.
+    """
+
+    def __init__(self, root: bytes, wake: Event) -> None:
+        from watchdog.events import FileSystemEventHandler
+        from watchdog.observers import Observer
+
+        class Handler(FileSystemEventHandler):
+            def on_any_event(self, event: Any) -> None:
+                if event.event_type not in {"opened", "closed_no_write"}:
+                    wake.set()
+
+        self._root = root
+        self._inode = _inode(root)
+        self._observer = Observer()
+        self._observer.schedule(Handler(), os.fsdecode(root), recursive=True)
+        self._observer.start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether events still arrive, as far as can be told."""
+        alive = all(emitter.is_alive() for emitter in self._observer.emitters)
+        return alive and self._observer.is_alive() and _inode(self._root) == self._inode
+
+    def close(self) -> None:
+        """Stop the threads."""
+        with contextlib.suppress(Exception):  # an emitter that died half-way raises whatever it likes
+            self._observer.stop()
+            self._observer.join(2)
+
+
+def _inode(path: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def events_arrive(root: bytes, wake: Event, *, timeout_s: float = 2.0) -> bool:
+    """Write and remove a hidden probe file, and see whether that wakes us."""
+    wake.clear()
+    probe = os.path.join(root, OWN_MARK + b"probe-%d" % os.getpid())
+    try:
+        os.close(files.create_draft(probe))
+        os.unlink(probe)
+    except OSError:
+        return False
+    return wake.wait(timeout_s)
+
+
+def walk_up(path: bytes, roots: Sequence[bytes]) -> Iterator[bytes]:
+    """The roots that hold a path."""
+    return (root for root in roots if path.startswith(root.rstrip(b"/") + b"/"))
+
+
+StartHints = Callable[[bytes, Event], Hints]

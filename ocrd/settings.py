@@ -1,0 +1,325 @@
+"""The settings: defaults, then one TOML file, then `OCRD_*` variables, then the command line. All frozen.
+
+Each option carries its help here, so that `ocrd config init`, `samples/ocrd.toml` and `docs/configuration.md`
+cannot say anything else than the code does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any
+
+from ocrd.domain.errors import ConfigError
+
+ENV_PREFIX = "OCRD_"
+RESERVED_VARIABLES = frozenset({"OCRD_CONFIG", "OCRD_FAULT"})
+RESERVED_PREFIXES = ("OCRD_TEST_",)
+FORMATS = ("txt", "md")
+
+
+def _option(
+    default: Any,
+    help_text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    return field(default=default, metadata={"help": help_text, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSettings:
+    """Which folders are watched, and when a file counts as complete."""
+
+    paths: tuple[str, ...] = _option((), "Folders to watch. `ocrd run --inbox DIR` takes their place.")
+    recursive: bool = _option(True, "Look into subfolders.")
+    ignore: tuple[str, ...] = _option((), 'More names to ignore, as shell patterns: ["*.bak", "private"].')
+    quiet_s: float = _option(5.0, "A file is taken when it did not change for so many seconds.", low=0)
+    settle_s: float = _option(
+        60.0, "A file that cannot be opened yet is given so many seconds before it is rejected.", low=0
+    )
+    watch: str = _option(
+        "auto",
+        "`events` (inotify), `polling`, or `auto`: polling on network and Windows drives.",
+        choices=("auto", "events", "polling"),
+    )
+    scan_interval_s: float = _option(
+        0.0, "Seconds between full scans; 0: 120 where events work, 5 where they do not.", low=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Who reads the pages."""
+
+    kind: str = _option("auto", "`auto`, `embedded` (Tesseract), or the name of an installed engine plug-in.")
+    languages: tuple[str, ...] = _option(
+        ("rus", "eng"), "Languages of the documents, as Tesseract names them."
+    )
+    workers: int = _option(
+        0, "Pages read at the same time by the embedded engine; 0: one a processor core.", low=0
+    )
+    tessdata: str = _option("", "Folder of the *.traineddata files; empty: the system's.")
+    page_timeout_s: float = _option(120.0, "A page that takes longer is given up.", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RasterSettings:
+    """How PDF pages become images."""
+
+    dpi: float = _option(200.0, "Resolution of PDF pages.", low=50, high=1200)
+    min_dpi: float = _option(
+        110.0, "A page that would need less than this to stay within its pixels fails.", low=20
+    )
+    window_pages: int = _option(8, "Pages rendered by one run of poppler.", low=1, high=64)
+    workers: int = _option(0, "Helper processes that render; 0: chosen by the number of cores.", low=0)
+    page_timeout_s: float = _option(60.0, "A page that takes longer to render fails.", low=1)
+    memory_mib: int = _option(2048, "Memory limit of one rendering process.", low=256)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What is too much."""
+
+    file_mib: int = _option(2048, "Larger files are rejected.", low=1)
+    pages: int = _option(10_000, "Documents with more pages are rejected.", low=1)
+    page_megapixels: float = _option(50.0, "Pages are rendered smaller than this.", low=1)
+    image_megapixels: float = _option(178.9, "Images with more pixels are rejected unopened.", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """What is written beside the inputs."""
+
+    formats: tuple[str, ...] = _option(("txt", "md"), 'Any of "txt", "md".', choices=FORMATS)
+    error_file: bool = _option(True, "Leave a NAME.ocrd-error.txt beside a document that failed.")
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Where ocrd keeps its own data."""
+
+    dir: str = _option("", "Folder of the job store, on a local disk; empty: $XDG_STATE_HOME/ocrd.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is told, and how."""
+
+    level: str = _option(
+        "info", "Least important message shown.", choices=("debug", "info", "warning", "error")
+    )
+    format: str = _option(
+        "auto", "`console`, `json`, or `auto`: console on a terminal.", choices=("auto", "console", "json")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """How the daemon behaves as a process."""
+
+    stop_timeout_s: float = _option(
+        20.0, "On a stop, pages in hand may finish within so many seconds; then they are given back.", low=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, and where each value that is not a default came from (`section.key` → origin)."""
+
+    inbox: InboxSettings = field(default_factory=InboxSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    raster: RasterSettings = field(default_factory=RasterSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+    state: StateSettings = field(default_factory=StateSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    daemon: DaemonSettings = field(default_factory=DaemonSettings)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def with_value(self, section: str, key: str, value: Any, origin: str) -> Settings:
+        """A copy with one checked value; raises ConfigError that names `origin`."""
+        option = _find_option(section, key, origin)
+        checked = _check(option, value, f"{origin}: {section}.{key}")
+        changed = replace(getattr(self, section), **{key: checked})
+        return replace(self, **{section: changed}, origins={**self.origins, f"{section}.{key}": origin})
+
+
+def sections() -> Iterator[tuple[str, Any, tuple[Field[Any], ...]]]:
+    """Each section's name, its class and its options, in the order of the file."""
+    for section in fields(Settings):
+        if section.name != "origins":
+            kind = section.default_factory
+            yield section.name, kind, fields(kind)  # type: ignore[arg-type]  # a dataclass by construction
+
+
+def load(config: str | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Read the first settings file found, then the variables. Raises ConfigError."""
+    env = os.environ if env is None else env
+    settings = Settings()
+    path = find_file(config, env)
+    if path is not None:
+        settings = _apply_file(settings, path)
+    return _apply_variables(settings, env)
+
+
+def find_file(config: str | None, env: Mapping[str, str]) -> str | None:
+    """The settings file that counts: `--config`, `$OCRD_CONFIG`, the user's, the system's. A file that was
+    named must exist."""
+    for named, origin in ((config, "--config"), (env.get("OCRD_CONFIG"), "$OCRD_CONFIG")):
+        if named:
+            if not os.path.isfile(named):
+                raise ConfigError(f"{origin}: there is no settings file {named}", hint="ocrd config init")
+            return named
+    return next((path for path in default_files(env) if os.path.isfile(path)), None)
+
+
+def default_files(env: Mapping[str, str]) -> list[str]:
+    """Where settings are looked for when none are named, the user's first."""
+    home = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [os.path.join(home, "ocrd", "config.toml"), "/etc/ocrd/config.toml"]
+
+
+def state_dir(settings: Settings, env: Mapping[str, str] | None = None) -> str:
+    """The folder of the store when neither `--state` nor a live daemon says otherwise."""
+    env = os.environ if env is None else env
+    if settings.state.dir:
+        return os.path.abspath(os.path.expanduser(settings.state.dir))
+    base = env.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "ocrd")
+
+
+def _apply_file(settings: Settings, path: str) -> Settings:
+    try:
+        with open(path, "rb") as file:
+            data = tomllib.load(file)
+    except tomllib.TOMLDecodeError as err:
+        raise ConfigError(f"{path}: this is not valid TOML: {err}") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: cannot be read: {err}") from err
+    for section, values in data.items():
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{path}: {section} stands outside of a section" + _nearest(section, _section_names())
+            )
+        for key, value in values.items():
+            settings = settings.with_value(section, key, value, path)
+    return settings
+
+
+def _apply_variables(settings: Settings, env: Mapping[str, str]) -> Settings:
+    for name in sorted(env):
+        if (
+            not name.startswith(ENV_PREFIX)
+            or name in RESERVED_VARIABLES
+            or name.startswith(RESERVED_PREFIXES)
+        ):
+            continue
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        option = _find_option(section, key, f"${name}")
+        settings = settings.with_value(section, key, _parse_variable(option, env[name]), f"${name}")
+    return settings
+
+
+def _parse_variable(option: Field[Any], text: str) -> Any:
+    kind = type(option.default)
+    if kind is str:
+        return text
+    if kind is tuple and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _section_names() -> list[str]:
+    return [name for name, _, _ in sections()]
+
+
+def _find_option(section: str, key: str, origin: str) -> Field[Any]:
+    options = {name: {option.name: option for option in all_} for name, _, all_ in sections()}
+    if section not in options:
+        raise ConfigError(f"{origin}: there is no section {section!r}" + _nearest(section, list(options)))
+    if key not in options[section]:
+        raise ConfigError(
+            f"{origin}: [{section}] has no option {key!r}" + _nearest(key, list(options[section]))
+        )
+    return options[section][key]
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(known)}"
+
+
+def _check(option: Field[Any], value: Any, where: str) -> Any:
+    kind = type(option.default)
+    if kind is tuple:
+        return _check_list(option, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be {_KIND_NAMES[kind]}, not {value!r}")
+    _check_range(option, value, where)
+    return value
+
+
+def _check_list(option: Field[Any], value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{where} must be a list of texts, not {value!r}")
+    for item in value:
+        _check_range(option, item, where)
+    return tuple(value)
+
+
+def _check_range(option: Field[Any], value: Any, where: str) -> None:
+    choices, low, high = (option.metadata[key] for key in ("choices", "low", "high"))
+    if choices and value not in choices:
+        raise ConfigError(f"{where}: {value!r} is unknown" + _nearest(str(value), list(choices)))
+    if low is not None and value < low:
+        raise ConfigError(f"{where} must be at least {low:g}, not {value:g}")
+    if high is not None and value > high:
+        raise ConfigError(f"{where} must be at most {high:g}, not {value:g}")
+
+
+_KIND_NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
+
+
+def to_toml(settings: Settings, *, comments: bool) -> str:
+    """All options as TOML; with `comments` each with its help, commented out where it is the default."""
+    lines = []
+    for name, kind, options in sections():
+        lines.append(f"\n[{name}]")
+        if comments:
+            lines[-1] = f"\n# {kind.__doc__}\n[{name}]"
+        for option in options:
+            value = getattr(getattr(settings, name), option.name)
+            text = f"{option.name} = {format_value(value)}"
+            if comments:
+                lines.append(f"# {option.metadata['help']}")
+                text = f"# {text}" if value == option.default else text
+            lines.append(text)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def format_value(value: Any) -> str:
+    """One value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(format_value(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,3 @@
+"""The only SQL: documents, pages, attempts, results, events, outputs, commands."""
+
+from __future__ import annotations

@@ -1,0 +1,92 @@
+"""What the command line asks of the daemon, and what the daemon says of itself: both through the store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert, literal_column, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from ocrd.domain.ports import Clock
+from ocrd.store.engine import Database
+from ocrd.store.tables import commands, daemon
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A request: a verb and its arguments."""
+
+    id: int
+    verb: str
+    arguments: dict[str, Any]
+
+
+class CommandStore:
+    """The mailbox, and the small facts about the daemon."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def send(self, verb: str, arguments: dict[str, Any]) -> int:
+        """Leave a request; its number."""
+        with self._database.write() as tx:
+            row = tx.execute(
+                insert(commands)
+                .values(verb=verb, arguments=json.dumps(arguments), created_at=self._now())
+                .returning(commands.c.id)
+            )
+            return int(row.scalar_one())
+
+    def waiting(self) -> list[Command]:
+        """The requests that nobody answered yet, oldest first."""
+        with self._database.read() as tx:
+            rows = tx.execute(
+                select(commands).where(literal_column("done_at IS NULL")).order_by(commands.c.id)
+            ).all()
+        return [Command(row.id, row.verb, json.loads(row.arguments)) for row in rows]
+
+    def answer(self, command_id: int, answer: dict[str, Any]) -> None:
+        """Mark a request as done, with what came of it."""
+        with self._database.write() as tx:
+            tx.execute(
+                update(commands)
+                .where(commands.c.id == command_id)
+                .values(done_at=self._now(), answer=json.dumps(answer, ensure_ascii=False))
+            )
+
+    def answer_of(self, command_id: int) -> dict[str, Any] | None:
+        """The answer, or None while there is none."""
+        with self._database.read() as tx:
+            row = tx.execute(
+                select(commands.c.done_at, commands.c.answer).where(commands.c.id == command_id)
+            ).one()
+        answer: dict[str, Any] | None = json.loads(row.answer) if row.done_at is not None else None
+        return answer
+
+    def set_fact(self, key: str, value: Any) -> None:
+        """Say something about the daemon, as JSON."""
+        text = json.dumps(value, ensure_ascii=False)
+        statement = upsert(daemon).values(key=key, value=text, at=self._now())
+        with self._database.write() as tx:
+            tx.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["key"], set_={"value": text, "at": statement.excluded.at}
+                )
+            )
+
+    def fact(self, key: str) -> Any:
+        """What was said; None if nothing was."""
+        with self._database.read() as tx:
+            text = tx.execute(select(daemon.c.value).where(daemon.c.key == key)).scalar_one_or_none()
+        return None if text is None else json.loads(text)
+
+    def drop_fact(self, key: str) -> None:
+        """Take it back."""
+        with self._database.write() as tx:
+            tx.execute(delete(daemon).where(daemon.c.key == key))
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

@@ -1,0 +1,399 @@
+"""Documents in the store: taken in, claimed, moved from state to state, finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, literal, select, update
+
+from ocrd.domain.documents import MediaType
+from ocrd.domain.errors import ReasonCode
+from ocrd.domain.jobs import (
+    FINAL_DOCUMENTS,
+    FINAL_PAGES,
+    READ_PAGES,
+    DocumentState,
+    PageState,
+    check_document_move,
+    document_outcome,
+)
+from ocrd.domain.ports import Clock
+from ocrd.store import moves
+from ocrd.store.engine import Database
+from ocrd.store.tables import counts, documents, outputs, pages
+
+FINGERPRINT_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A file as intake saw it. `pages` is 0 and `sha256` may be empty if it was rejected."""
+
+    inbox: str
+    path: bytes
+    name: str
+    sha256: str
+    fingerprint: str
+    media_type: MediaType | None
+    size: int
+    mtime_ns: int
+    pages: int = 0
+    rejected: tuple[ReasonCode, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A document that was claimed for work."""
+
+    id: int
+    inbox: str
+    path: bytes
+    name: str
+    sha256: str
+    media_type: MediaType
+    size: int
+    mtime_ns: int
+    pages: int
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of an arrival: the document's row, and whether that is a new one."""
+
+    document_id: int
+    new: bool
+    state: DocumentState
+    superseded: int | None = None
+    """A running document whose content this one replaces; its work has to be ended."""
+
+
+class DocumentStore:
+    """Every statement about documents. All methods are one transaction."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def register(self, arrival: Arrival) -> Registered:
+        """Take a file in. The same content at the same path is the same document, changed content a new revision."""
+        with self._database.write() as tx:
+            current = tx.execute(
+                select(documents).where(documents.c.path == arrival.path, documents.c.current)
+            ).one_or_none()
+            if current is not None and _is_same(current, arrival):
+                return self._seen_again(tx, current, arrival)
+            superseded = None if current is None else self._supersede(tx, current)
+            revision = 1 if current is None else current.revision + 1
+            document_id = self._insert(tx, arrival, revision)
+            state = DocumentState.QUEUED
+            if arrival.rejected is not None:
+                code, reason = arrival.rejected
+                state = DocumentState.REJECTED
+                self._move(tx, document_id, DocumentState.QUEUED, state, code=code, reason=reason)
+            return Registered(document_id, new=True, state=state, superseded=superseded)
+
+    def _seen_again(self, tx: Connection, current: Row[Any], arrival: Arrival) -> Registered:
+        tx.execute(
+            update(documents)
+            .where(documents.c.id == current.id)
+            .values(size=arrival.size, mtime_ns=arrival.mtime_ns, inbox=arrival.inbox)
+        )
+        state = DocumentState(current.state)
+        if state is DocumentState.CANCELLED and current.reason_code == ReasonCode.FILE_GONE:
+            self._requeue(tx, current.id, state, why="the file is back")
+            state = DocumentState.QUEUED
+        return Registered(current.id, new=False, state=state)
+
+    def _supersede(self, tx: Connection, current: Row[Any]) -> int | None:
+        """The old revision makes place; a running one is named, because its pages are in hand."""
+        tx.execute(update(documents).where(documents.c.id == current.id).values(current=False))
+        if current.state == DocumentState.QUEUED:
+            self._cancel_queued(
+                tx, current.id, ReasonCode.SUPERSEDED, "the file was changed before its turn came"
+            )
+        return current.id if current.state == DocumentState.RUNNING else None
+
+    def _insert(self, tx: Connection, arrival: Arrival, revision: int) -> int:
+        row = tx.execute(
+            insert(documents)
+            .values(
+                inbox=arrival.inbox,
+                path=arrival.path,
+                name=arrival.name,
+                revision=revision,
+                current=True,
+                sha256=arrival.sha256,
+                fingerprint=arrival.fingerprint,
+                media_type=arrival.media_type or "",
+                size=arrival.size,
+                mtime_ns=arrival.mtime_ns,
+                state=DocumentState.QUEUED,
+                pages=arrival.pages,
+                created_at=self._now(),
+            )
+            .returning(documents.c.id)
+        ).scalar_one()
+        if arrival.pages:
+            rows = [
+                {"document_id": row, "number": number, "state": PageState.PENDING}
+                for number in range(1, arrival.pages + 1)
+            ]
+            tx.execute(insert(pages), rows)
+        return int(row)
+
+    def claim(self) -> Job | None:
+        """Start the next queued document, the oldest of the highest priority; None when there is none.
+
+        One whose content is being worked on at another path waits, so that it can take over the pages.
+        """
+        twin = documents.alias("twin")
+        busy = exists().where(
+            twin.c.state == DocumentState.RUNNING,
+            twin.c.sha256 == documents.c.sha256,
+            twin.c.fingerprint == documents.c.fingerprint,
+        )
+        chosen = (
+            select(documents.c.id)
+            # SQLite would take the index on the state alone and sort a million rows.
+            .with_hint(documents, "INDEXED BY ix_documents_claim", "sqlite")
+            .where(documents.c.state == literal(DocumentState.QUEUED, literal_execute=True), ~busy)
+            .order_by(documents.c.priority.desc(), documents.c.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        with self._database.write() as tx:
+            row = tx.execute(
+                update(documents)
+                .where(documents.c.id == chosen, documents.c.state == DocumentState.QUEUED)
+                .values(state=DocumentState.RUNNING, started_at=self._now())
+                .returning(documents)
+            ).one_or_none()
+            if row is None:
+                return None
+            moves.record_document(
+                tx, self._now(), row.id, DocumentState.QUEUED, DocumentState.RUNNING, "claimed"
+            )
+            self._reuse_pages(tx, row)
+            return _job(row)
+
+    def _reuse_pages(self, tx: Connection, row: Row[Any]) -> None:
+        """Take over what was already read of the same content, with the same settings, anywhere."""
+        other = documents.alias("other")
+        found = tx.execute(
+            select(pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason, pages.c.result_id)
+            .join(other, other.c.id == pages.c.document_id)
+            .where(
+                other.c.sha256 == row.sha256,
+                other.c.fingerprint == row.fingerprint,
+                other.c.id != row.id,
+                pages.c.state.in_(READ_PAGES),
+            )
+        ).mappings()
+        open_pages = select(pages.c.number).where(
+            pages.c.document_id == row.id, pages.c.state == literal(PageState.PENDING, literal_execute=True)
+        )
+        wanted = set(tx.execute(open_pages).scalars())
+        known = {page["number"]: dict(page) for page in found if page["number"] in wanted}
+        moves.adopt_pages(tx, self._now(), row.id, list(known.values()), "read before, the same content")
+
+    def release(self, document_id: int) -> None:
+        """Give a running document back to the queue, with the pages it has; on a stop or after a crash."""
+        with self._database.write() as tx:
+            self._release(tx, document_id, "given back")
+
+    def _release(self, tx: Connection, document_id: int, why: str) -> None:
+        moves.move_pages(tx, self._now(), document_id, PageState.RUNNING, PageState.PENDING, why=why)
+        self._move(tx, document_id, DocumentState.RUNNING, DocumentState.QUEUED, why=why)
+
+    def recover(self) -> list[Job]:
+        """After a crash: whatever was running is queued again; the documents it touched, to clean up behind them."""
+        with self._database.write() as tx:
+            rows = tx.execute(select(documents).where(documents.c.state == DocumentState.RUNNING)).all()
+            for row in rows:
+                self._release(tx, row.id, "the daemon ended while this was in hand")
+            return [_job(row) for row in rows]
+
+    def finish(
+        self,
+        document_id: int,
+        state: DocumentState,
+        *,
+        code: ReasonCode | str = "",
+        reason: str = "",
+        written: Sequence[bytes] = (),
+    ) -> None:
+        """End a running document; the planned outputs in `written` are now known to be there."""
+        with self._database.write() as tx:
+            if written:
+                tx.execute(
+                    update(outputs)
+                    .where(outputs.c.path.in_(written))
+                    .values(sha256=outputs.c.planned_sha256, planned_sha256="", written_at=self._now())
+                )
+            if state is DocumentState.CANCELLED:
+                self._cancel_pages(tx, document_id, str(code))
+            self._move(tx, document_id, DocumentState.RUNNING, state, code=code, reason=reason)
+
+    def outcome(self, document_id: int) -> DocumentState | None:
+        """The final state that the pages amount to; None while some are not final."""
+        with self._database.read() as tx:
+            rows = tx.execute(
+                select(pages.c.state, func.count())
+                .where(pages.c.document_id == document_id)
+                .group_by(pages.c.state)
+            ).all()
+        return document_outcome({PageState(state): number for state, number in rows})
+
+    def cancel(self, document_id: int) -> DocumentState:
+        """Cancel a queued document at once; a running one is only reported, the worker has its pages in hand."""
+        with self._database.write() as tx:
+            state = self._state(tx, document_id)
+            if state is DocumentState.QUEUED:
+                self._cancel_queued(tx, document_id, ReasonCode.CANCELLED, "cancelled by the user")
+                return DocumentState.CANCELLED
+            return state
+
+    def _cancel_queued(self, tx: Connection, document_id: int, code: ReasonCode, reason: str) -> None:
+        self._cancel_pages(tx, document_id, str(code))
+        self._move(tx, document_id, DocumentState.QUEUED, DocumentState.CANCELLED, code=code, reason=reason)
+
+    def _cancel_pages(self, tx: Connection, document_id: int, why: str) -> None:
+        for state in (PageState.PENDING, PageState.RUNNING, PageState.PARKED):
+            moves.move_pages(
+                tx, self._now(), document_id, state, PageState.CANCELLED, why=why, values={"reason_code": why}
+            )
+
+    def retry(self, document_id: int, *, overwrite: bool = False, again: bool = False) -> bool:
+        """Queue a finished document again: its failed and cancelled pages, or all of them with `again`.
+        Whether it was finished."""
+        with self._database.write() as tx:
+            state = self._state(tx, document_id)
+            if state not in FINAL_DOCUMENTS:
+                return False
+            self._requeue(tx, document_id, state, why="retry", again=again)
+            tx.execute(update(documents).where(documents.c.id == document_id).values(overwrite=overwrite))
+            return True
+
+    def _requeue(
+        self, tx: Connection, document_id: int, old: DocumentState, *, why: str, again: bool = False
+    ) -> None:
+        fresh = {
+            "claims": 0,
+            "reason_code": "",
+            "reason": "",
+            "verdict": "",
+            "result_id": None,
+            "finished_at": None,
+        }
+        for state in FINAL_PAGES if again else FINAL_PAGES - READ_PAGES:
+            moves.move_pages(tx, self._now(), document_id, state, PageState.PENDING, why=why, values=fresh)
+        self._move(tx, document_id, old, DocumentState.QUEUED, why=why)
+
+    def replace_rejected(self, document_id: int, number_of_pages: int) -> None:
+        """A rejected document turned out to be readable on a retry: it gets its pages."""
+        with self._database.write() as tx:
+            tx.execute(update(documents).where(documents.c.id == document_id).values(pages=number_of_pages))
+            known = tx.execute(select(func.count()).where(pages.c.document_id == document_id)).scalar_one()
+            rows = [
+                {"document_id": document_id, "number": number, "state": PageState.PENDING}
+                for number in range(known + 1, number_of_pages + 1)
+            ]
+            if rows:
+                tx.execute(insert(pages), rows)
+
+    def ids_in_states(self, states: Sequence[DocumentState]) -> list[int]:
+        """The current documents in these states, oldest first."""
+        with self._database.read() as tx:
+            query = select(documents.c.id).where(documents.c.state.in_(states), documents.c.current)
+            return list(tx.execute(query.order_by(documents.c.id)).scalars())
+
+    def find(self, document_id: int) -> Job | None:
+        """One document by its number."""
+        return self._one(select(documents).where(documents.c.id == document_id))
+
+    def find_path(self, path: bytes) -> Job | None:
+        """The current document of a path."""
+        return self._one(select(documents).where(documents.c.path == path, documents.c.current))
+
+    def _one(self, query: Select[Any]) -> Job | None:
+        with self._database.read() as tx:
+            row = tx.execute(query).one_or_none()
+        return None if row is None else _job(row)
+
+    def known_files(self, inbox: str) -> Iterator[tuple[bytes, int, int]]:
+        """Path, size and modification time of every current document of an inbox, as it was taken in."""
+        with self._database.read() as tx:
+            query = select(documents.c.path, documents.c.size, documents.c.mtime_ns, documents.c.reason_code)
+            for row in tx.execute(query.where(documents.c.current, documents.c.inbox == inbox)):
+                if row.reason_code != ReasonCode.FILE_GONE:
+                    yield row.path, row.size, row.mtime_ns
+
+    def unfinished(self) -> int:
+        """How many documents are queued or running."""
+        with self._database.read() as tx:
+            states = (DocumentState.QUEUED, DocumentState.RUNNING)
+            query = select(func.coalesce(func.sum(counts.c.n), 0))
+            return int(
+                tx.execute(query.where(counts.c.kind == "document", counts.c.value.in_(states))).scalar_one()
+            )
+
+    def _state(self, tx: Connection, document_id: int) -> DocumentState:
+        return DocumentState(
+            tx.execute(select(documents.c.state).where(documents.c.id == document_id)).scalar_one()
+        )
+
+    def _move(
+        self,
+        tx: Connection,
+        document_id: int,
+        old: DocumentState,
+        new: DocumentState,
+        *,
+        code: ReasonCode | str = "",
+        reason: str = "",
+        why: str = "",
+    ) -> None:
+        check_document_move(old, new)
+        now = self._now()
+        values: dict[str, Any] = {"state": new, "reason_code": code, "reason": reason}
+        if new in FINAL_DOCUMENTS:
+            values["finished_at"] = now
+            values["seconds"] = documents.c.seconds + func.coalesce(now - documents.c.started_at, 0.0)
+            values["overwrite"] = False
+        else:
+            values["started_at"] = None
+            values["finished_at"] = None
+        moved = tx.execute(
+            update(documents)
+            .where(and_(documents.c.id == document_id, documents.c.state == old))
+            .values(values)
+        )
+        moves.expect_one(moved, f"document {document_id}: {old} → {new}")
+        moves.record_document(tx, now, document_id, old, new, why or reason)
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _is_same(current: Row[Any], arrival: Arrival) -> bool:
+    if current.sha256 and arrival.sha256:
+        return bool(current.sha256 == arrival.sha256)
+    return (current.size, current.mtime_ns) == (arrival.size, arrival.mtime_ns)
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        inbox=row.inbox,
+        path=row.path,
+        name=row.name,
+        sha256=row.sha256,
+        media_type=MediaType(row.media_type) if row.media_type else MediaType.PDF,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+        pages=row.pages,
+        overwrite=row.overwrite,
+    )

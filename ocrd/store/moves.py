@@ -1,0 +1,106 @@
+"""The one way a row changes its state: checked against the table of moves, guarded by the old state, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, and_, bindparam, insert, literal, select, update
+
+from ocrd.domain.jobs import FINAL_PAGES, READ_PAGES, DocumentState, IllegalMove, PageState, check_page_move
+from ocrd.store.tables import documents, events, pages
+
+
+def record_document(
+    tx: Connection, at: float, document_id: int, old: DocumentState, new: DocumentState, why: str
+) -> None:
+    """Leave the event row of a document's move."""
+    tx.execute(insert(events).values(at=at, document_id=document_id, page=None, old=old, new=new, why=why))
+
+
+def expect_one(result: CursorResult[Any], what: str) -> None:
+    """A guarded update must have met exactly one row; otherwise two hands moved the same thing."""
+    if result.rowcount != 1:
+        raise IllegalMove(f"{what}: {result.rowcount} rows were in the old state")
+
+
+def move_pages(
+    tx: Connection,
+    at: float,
+    document_id: int,
+    old: PageState,
+    new: PageState,
+    *,
+    why: str,
+    numbers: Sequence[int] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> int:
+    """Move every page of a document that is in `old` (of `numbers`, if given); how many were moved.
+
+    The document's `pages_done` is kept right, and each page leaves its event.
+    """
+    check_page_move(old, new)
+    # The state is written into the statement, so that SQLite sees that the partial index serves.
+    there = and_(pages.c.document_id == document_id, pages.c.state == literal(old, literal_execute=True))
+    if numbers is not None:
+        there = and_(there, pages.c.number.in_(numbers))
+    source = select(
+        literal(at), pages.c.document_id, pages.c.number, literal(old), literal(new), literal(why)
+    )
+    columns = ["at", "document_id", "page", "old", "new", "why"]
+    tx.execute(insert(events).from_select(columns, source.where(there)))
+    changes: dict[str, Any] = {"state": new, **(values or {})}
+    if new in FINAL_PAGES:
+        changes.setdefault("finished_at", at)
+    moved = tx.execute(update(pages).where(there).values(changes)).rowcount
+    _count_done(tx, document_id, moved * ((new in READ_PAGES) - (old in READ_PAGES)))
+    return moved
+
+
+def adopt_pages(
+    tx: Connection, at: float, document_id: int, known: Sequence[Mapping[str, Any]], why: str
+) -> None:
+    """Give pending pages the results of other ones: rows with number, state, verdict, reason, result_id."""
+    if not known:
+        return
+    rows = [{f"new_{key}": value for key, value in row.items()} for row in known]
+    for row in rows:
+        check_page_move(PageState.PENDING, PageState(row["new_state"]))
+    tx.execute(
+        update(pages)
+        .where(
+            pages.c.document_id == document_id,
+            pages.c.number == bindparam("new_number"),
+            pages.c.state == PageState.PENDING,
+        )
+        .values(
+            state=bindparam("new_state"),
+            verdict=bindparam("new_verdict"),
+            reason=bindparam("new_reason"),
+            result_id=bindparam("new_result_id"),
+            finished_at=at,
+        ),
+        rows,
+    )
+    event_rows = [
+        {
+            "at": at,
+            "document_id": document_id,
+            "page": row["number"],
+            "old": PageState.PENDING,
+            "new": row["state"],
+            "why": why,
+        }
+        for row in known
+    ]
+    tx.execute(insert(events), event_rows)
+    _count_done(tx, document_id, len(known))
+
+
+def _count_done(tx: Connection, document_id: int, step: int) -> None:
+    if step:
+        tx.execute(
+            update(documents)
+            .where(documents.c.id == document_id)
+            .values(pages_done=documents.c.pages_done + step)
+        )

@@ -1,0 +1,70 @@
+"""Which files beside the inputs are ours: a path and the checksum of what we wrote there.
+
+A checksum is recorded as planned before the file gets its name, and as written after, so that a daemon that
+was killed between the two still knows the file for its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from ocrd.domain.ports import Clock
+from ocrd.store.engine import Database
+from ocrd.store.tables import outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An output that is about to get its name."""
+
+    path: bytes
+    format: str
+    sha256: str
+
+
+class OutputStore:
+    """Every statement about outputs."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def checksums(self, path: bytes) -> frozenset[str]:
+        """What we may have written at a path; empty if the path was never ours."""
+        with self._database.read() as tx:
+            row = tx.execute(
+                select(outputs.c.sha256, outputs.c.planned_sha256).where(outputs.c.path == path)
+            ).one_or_none()
+        return frozenset(row) - {""} if row is not None else frozenset()
+
+    def plan(self, document_id: int, planned: Sequence[Planned]) -> None:
+        """Record what is about to be published; what stood there before stays known until it is."""
+        with self._database.write() as tx:
+            for output in planned:
+                statement = insert(outputs).values(
+                    path=output.path,
+                    document_id=document_id,
+                    format=output.format,
+                    sha256="",
+                    planned_sha256=output.sha256,
+                    written_at=self._clock.now().timestamp(),
+                )
+                changed = {
+                    "document_id": document_id,
+                    "format": output.format,
+                    "planned_sha256": output.sha256,
+                }
+                tx.execute(statement.on_conflict_do_update(index_elements=["path"], set_=changed))
+
+    def forget(self, path: bytes) -> None:
+        """A file of ours was removed."""
+        with self._database.write() as tx:
+            tx.execute(delete(outputs).where(outputs.c.path == path))
+
+    def is_ours(self, path: bytes) -> bool:
+        """Whether we ever wrote at this path, so that it is not taken for an input."""
+        return bool(self.checksums(path))

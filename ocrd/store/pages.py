@@ -1,0 +1,213 @@
+"""Pages in the store: claimed for work, their attempts and results landed, read back in order."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, literal, select, update
+
+from ocrd.domain.documents import PageText, Recognition
+from ocrd.domain.errors import PageFault
+from ocrd.domain.jobs import PageState, Verdict
+from ocrd.domain.ports import Clock
+from ocrd.store import moves
+from ocrd.store.engine import Database
+from ocrd.store.tables import attempts, pages, results
+
+_READ_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A page in hand; `claims` counts this claim too."""
+
+    document_id: int
+    number: int
+    claims: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at a page: what came of it, with the recognition if there was one."""
+
+    engine: str
+    seconds: float
+    verdict: Verdict
+    reason_code: str = ""
+    reason: str = ""
+    recognition: Recognition | None = None
+
+
+class PageStore:
+    """Every statement about pages. All methods are one transaction."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def claim(self, document_id: int, limit: int) -> list[Claimed]:
+        """Take the next pending pages of a document in hand, counted before anything is done with them."""
+        pending = (
+            select(pages.c.id)
+            .where(
+                pages.c.document_id == document_id,
+                pages.c.state == literal(PageState.PENDING, literal_execute=True),
+            )
+            .order_by(pages.c.number)
+            .limit(limit)
+        )
+        with self._database.write() as tx:
+            ids = list(tx.execute(pending).scalars())
+            rows = tx.execute(
+                update(pages)
+                .where(pages.c.id.in_(ids), pages.c.state == PageState.PENDING)
+                .values(state=PageState.RUNNING, claims=pages.c.claims + 1)
+                .returning(pages.c.number, pages.c.claims)
+            ).all()
+        return sorted(
+            (Claimed(document_id, row.number, row.claims) for row in rows), key=lambda claimed: claimed.number
+        )
+
+    def give_back(self, document_id: int, numbers: Sequence[int]) -> None:
+        """Pages that were claimed and not done, for no fault of theirs: the claim does not count."""
+        with self._database.write() as tx:
+            moves.move_pages(
+                tx,
+                self._now(),
+                document_id,
+                PageState.RUNNING,
+                PageState.PENDING,
+                why="given back",
+                numbers=numbers,
+                values={"claims": pages.c.claims - 1},
+            )
+
+    def note_attempt(self, document_id: int, number: int, attempt: Attempt) -> None:
+        """Store a try that does not settle the page."""
+        with self._database.write() as tx:
+            self._add_attempt(tx, document_id, number, attempt)
+
+    def land(self, document_id: int, number: int, state: PageState, attempt: Attempt) -> bool:
+        """Store a page's last try and its final state at once. False if the page was taken out of our hands
+        (cancelled) meanwhile; the try is kept all the same."""
+        with self._database.write() as tx:
+            result_id = self._add_attempt(tx, document_id, number, attempt)
+            moved = moves.move_pages(
+                tx,
+                self._now(),
+                document_id,
+                PageState.RUNNING,
+                state,
+                why=attempt.reason or attempt.verdict,
+                numbers=[number],
+                values={
+                    "result_id": result_id,
+                    "verdict": attempt.verdict if state is PageState.DONE else "",
+                    "reason_code": attempt.reason_code,
+                    "reason": attempt.reason,
+                },
+            )
+            return moved == 1
+
+    def _add_attempt(self, tx: Connection, document_id: int, number: int, attempt: Attempt) -> int | None:
+        result_id = None
+        recognition = attempt.recognition
+        if recognition is not None:
+            body = zlib.compress(json.dumps(recognition.to_json(), ensure_ascii=False).encode(), 1)
+            result_id = tx.execute(insert(results).values(body=body).returning(results.c.id)).scalar_one()
+        page_id, tries = tx.execute(
+            update(pages)
+            .where(pages.c.document_id == document_id, pages.c.number == number)
+            .values(attempts=pages.c.attempts + 1)
+            .returning(pages.c.id, pages.c.attempts)
+        ).one()
+        details: dict[str, Any] = {}
+        if recognition is not None:
+            details = {
+                "model_revision": recognition.model_revision,
+                "prompt_mode": recognition.prompt_mode,
+                "sampling": json.dumps(recognition.sampling),
+                "dpi": recognition.dpi,
+                "tokens": recognition.tokens,
+            }
+        tx.execute(
+            insert(attempts).values(
+                page_id=page_id,
+                number=tries,
+                engine=attempt.engine,
+                seconds=attempt.seconds,
+                verdict=attempt.verdict,
+                reason_code=attempt.reason_code,
+                reason=attempt.reason,
+                ended_at=self._now(),
+                result_id=result_id,
+                **details,
+            )
+        )
+        return result_id
+
+    def strikes(self, document_id: int, number: int, fault: PageFault) -> int:
+        """How often this kind of fault has struck this page so far."""
+        with self._database.read() as tx:
+            query = (
+                select(func.count())
+                .select_from(attempts.join(pages, pages.c.id == attempts.c.page_id))
+                .where(
+                    pages.c.document_id == document_id,
+                    pages.c.number == number,
+                    attempts.c.reason_code == fault.code,
+                )
+            )
+            return int(tx.execute(query).scalar_one())
+
+    def transcript(self, document_id: int) -> Iterator[PageText]:
+        """The pages from first to last, a batch in memory at a time."""
+        last = 0
+        while batch := self._read_batch(document_id, last):
+            yield from batch
+            last = batch[-1].number
+
+    def _read_batch(self, document_id: int, after: int) -> list[PageText]:
+        columns = (pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason, results.c.body)
+        query = (
+            select(*columns)
+            .select_from(pages.outerjoin(results, results.c.id == pages.c.result_id))
+            .where(pages.c.document_id == document_id, pages.c.number > after)
+            .order_by(pages.c.number)
+            .limit(_READ_BATCH)
+        )
+        with self._database.read() as tx:
+            rows = tx.execute(query).all()
+        return [
+            PageText(
+                number=row.number,
+                recognition=decode_result(row.body) if row.state == PageState.DONE else None,
+                blank=row.state == PageState.BLANK,
+                verdict=row.verdict,
+                reason=row.reason,
+            )
+            for row in rows
+        ]
+
+    def failures(self, document_id: int) -> list[tuple[int, str, str]]:
+        """Number, code and reason of the pages without text."""
+        with self._database.read() as tx:
+            query = select(pages.c.number, pages.c.reason_code, pages.c.reason).where(
+                pages.c.document_id == document_id, pages.c.state == PageState.FAILED
+            )
+            return [
+                (row.number, row.reason_code, row.reason)
+                for row in tx.execute(query.order_by(pages.c.number))
+            ]
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def decode_result(body: bytes) -> Recognition:
+    """A stored result as it was."""
+    return Recognition.from_json(json.loads(zlib.decompress(body)))

@@ -1,0 +1,172 @@
+"""The store's schema: brought up to date by alembic, with a backup first, and checked.
+
+alembic is imported only when there is something to migrate: it costs a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ocrd.domain.errors import ConfigError, StoreError
+from ocrd.host import mounts
+
+FILE_NAME = "ocrd.db"
+HEAD = "0001"
+"""The newest migration, so that a store that is up to date is opened without alembic. A test compares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What `ocrd db check` found: problems in words, none of them when all is well."""
+
+    path: str
+    revision: str
+    problems: tuple[str, ...]
+
+
+def migrations_folder() -> str:
+    """Inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "migrations"
+    return str(inside if inside.is_dir() else package.parent / "migrations")
+
+
+def prepare_folder(folder: str) -> None:
+    """Make the state folder, private to its user. Raises ConfigError where SQLite would not be safe."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(
+            f"the state folder {folder} cannot be made: {err.strerror}", hint="ocrd run --state DIR"
+        ) from err
+    kind = mounts.file_system_of(folder)
+    if not mounts.is_safe_for_store(kind):
+        raise ConfigError(
+            f"the state folder {folder} lies on a {kind} file system, where SQLite loses data",
+            hint="choose a folder on a local Linux disk: [state] dir, or --state DIR",
+        )
+
+
+def revision_of(path: str) -> str:
+    """The migration a store is at; '' for none. Raises StoreError if it is no store."""
+    if not os.path.exists(path):
+        return ""
+    try:
+        with closing(sqlite3.connect(f"file:{_uri(path)}?mode=ro", uri=True)) as connection:
+            known = connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+            ).fetchone()
+            if not known[0]:
+                return ""
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as err:
+        raise StoreError(f"the store {path} cannot be read: {err}", hint="ocrd db check") from err
+    return row[0] if row else ""
+
+
+def upgrade(folder: str) -> bool:
+    """Bring the store to the newest schema; whether anything was done. A store with data is backed up first."""
+    path = os.path.join(folder, FILE_NAME)
+    revision = revision_of(path)
+    if revision == HEAD:
+        return False
+    if revision and not _is_known(revision):
+        raise StoreError(
+            f"the store {path} was made by a newer ocrd (schema {revision}, this one knows {HEAD})",
+            hint="install that ocrd again, or use another --state DIR",
+        )
+    if revision:
+        backup(folder, label=f"before-{HEAD}")
+    _run_alembic(path)
+    os.chmod(path, 0o600)
+    return True
+
+
+def _is_known(revision: str) -> bool:
+    versions = Path(migrations_folder(), "versions")
+    return any(file.name.startswith(f"{revision}_") for file in versions.glob("*.py"))
+
+
+def _run_alembic(path: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", migrations_folder().replace("%", "%%"))
+    config.attributes["path"] = path
+    command.upgrade(config, "head")
+
+
+def backup(folder: str, *, label: str = "manual") -> str:
+    """A consistent copy of the store, also while the daemon works; the path of the copy."""
+    path = os.path.join(folder, FILE_NAME)
+    if not os.path.exists(path):
+        raise StoreError(f"there is no store at {path}", hint="ocrd run makes one")
+    copies = os.path.join(folder, "backups")
+    os.makedirs(copies, mode=0o700, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    target = os.path.join(copies, f"ocrd-{stamp}-{label}.db")
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM INTO ?", (target,))
+    except sqlite3.DatabaseError as err:
+        raise StoreError(f"the store {path} cannot be copied: {err}", hint="ocrd db check") from err
+    os.chmod(target, 0o600)
+    return target
+
+
+def check(folder: str) -> Check:
+    """Look for damage: SQLite's own checks, the schema's revision, and the rules our tables promise."""
+    path = os.path.join(folder, FILE_NAME)
+    if not os.path.exists(path):
+        raise StoreError(f"there is no store at {path}", hint="ocrd run makes one")
+    try:
+        with closing(sqlite3.connect(f"file:{_uri(path)}?mode=ro", uri=True)) as connection:
+            problems = _problems(connection)
+        revision = revision_of(path)
+    except (sqlite3.DatabaseError, StoreError) as err:
+        return Check(path, "", (str(err),))
+    if revision != HEAD:
+        problems.append(
+            f"the schema is {revision or 'missing'}, this ocrd works with {HEAD}: ocrd db upgrade"
+        )
+    return Check(path, revision, tuple(problems))
+
+
+_RULES = {
+    "a finished document has an unfinished page": (
+        "SELECT count(*) FROM pages JOIN documents ON documents.id = document_id "
+        "WHERE documents.state IN ('done', 'partial', 'failed') AND pages.state IN ('pending', 'running', 'parked')"
+    ),
+    "a page that was read has no result": "SELECT count(*) FROM pages WHERE state = 'done' AND result_id IS NULL",
+    "pages_done of a document is wrong": (
+        "SELECT count(*) FROM documents WHERE pages_done <> (SELECT count(*) FROM pages "
+        "WHERE document_id = documents.id AND pages.state IN ('done', 'blank'))"
+    ),
+    "the counts are wrong": (
+        "SELECT count(*) FROM counts WHERE kind = 'document' "
+        "AND n <> (SELECT count(*) FROM documents WHERE state = value)"
+    ),
+}
+
+
+def _problems(connection: sqlite3.Connection) -> list[str]:
+    found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+    found += [
+        f"foreign key of {row[0]} row {row[1]}" for row in connection.execute("PRAGMA foreign_key_check")
+    ]
+    if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'documents'").fetchone()[0]:
+        for rule, query in _RULES.items():
+            number = connection.execute(query).fetchone()[0]
+            if number:
+                found.append(f"{rule} ({number} rows)")
+    return found
+
+
+def _uri(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

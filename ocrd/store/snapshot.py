@@ -1,0 +1,152 @@
+"""The store, read quickly: for `ocrd status`, `jobs` and `show`, which must answer at once.
+
+Plain sqlite3, because importing SQLAlchemy alone costs 0.3 s. Each call opens, reads and closes; nothing is
+counted row by row, so a million documents cost what ten do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+from ocrd.domain.errors import StoreError
+
+FILE_NAME = "ocrd.db"
+_RATE_WINDOW_S = 600.0
+_JOB_COLUMNS = (
+    "id, name, path, state, pages, pages_done, reason_code, reason, media_type, revision, priority, "
+    "created_at, started_at, finished_at, seconds"
+)
+
+
+@contextmanager
+def opened(folder: str) -> Iterator[sqlite3.Connection | None]:
+    """A read-only connection; None if there is no store yet. Raises StoreError for one that cannot be read."""
+    path = os.path.join(folder, FILE_NAME)
+    if not os.path.exists(path):
+        yield None
+        return
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    try:
+        with closing(sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=5)) as connection:
+            connection.row_factory = sqlite3.Row
+            yield connection
+    except sqlite3.DatabaseError as err:
+        raise StoreError(f"the store {path} cannot be read: {err}", hint="ocrd db check") from err
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """`document` and `page` by state, `verdict` of done pages: as the triggers keep them."""
+    found: dict[str, dict[str, int]] = {"document": {}, "page": {}, "verdict": {}}
+    for kind, value, number in connection.execute("SELECT kind, value, n FROM counts WHERE n > 0"):
+        found[kind][value] = number
+    return found
+
+
+def fact(connection: sqlite3.Connection, key: str) -> tuple[Any, float] | None:
+    """What the daemon last said under a key, and when (seconds since 1970)."""
+    row = connection.execute("SELECT value, at FROM daemon WHERE key = ?", (key,)).fetchone()
+    return None if row is None else (json.loads(row["value"]), row["at"])
+
+
+def pages_per_minute(connection: sqlite3.Connection, now: float) -> float:
+    """Pages finished a minute, over the time in which the last ones were (at most ten minutes)."""
+    first, number = connection.execute(
+        "SELECT min(finished_at), count(*) FROM pages WHERE finished_at > ?", (now - _RATE_WINDOW_S,)
+    ).fetchone()
+    if number < 2:
+        return 0.0
+    return float(number / max(now - first, 1.0) * 60.0)
+
+
+def oldest_queued(connection: sqlite3.Connection) -> float | None:
+    """When the document at the head of the queue was taken in (seconds since 1970)."""
+    row = connection.execute(
+        "SELECT created_at FROM documents WHERE state = 'queued' ORDER BY id LIMIT 1"
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def last_errors(connection: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
+    """The newest documents that did not end well, newest first."""
+    found: list[dict[str, Any]] = []
+    for state in ("failed", "partial", "rejected"):
+        found += _jobs(connection, "WHERE state = ? ORDER BY id DESC LIMIT ?", (state, limit))
+    return sorted(found, key=lambda job: job["finished_at"] or 0.0, reverse=True)[:limit]
+
+
+def jobs(connection: sqlite3.Connection, *, state: str | None, limit: int) -> list[dict[str, Any]]:
+    """The newest documents, newest first; of one state if given. `limit` 0 means all."""
+    where, values = ("WHERE state = ? ", [state]) if state else ("", [])
+    return _jobs(connection, f"{where}ORDER BY id DESC LIMIT ?", (*values, limit or -1))
+
+
+def job(connection: sqlite3.Connection, document_id: int) -> dict[str, Any] | None:
+    """One document by number."""
+    return next(iter(_jobs(connection, "WHERE id = ?", (document_id,))), None)
+
+
+def job_of_path(connection: sqlite3.Connection, path: bytes) -> dict[str, Any] | None:
+    """The newest revision at a path."""
+    return next(iter(_jobs(connection, "WHERE path = ? ORDER BY revision DESC LIMIT 1", (path,))), None)
+
+
+def _jobs(connection: sqlite3.Connection, tail: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    rows = connection.execute(f"SELECT {_JOB_COLUMNS} FROM documents {tail}", values)  # noqa: S608  # our own words
+    return [_job(row) for row in rows]
+
+
+def _job(row: sqlite3.Row) -> dict[str, Any]:
+    data = dict(row)
+    data["path"] = os.fsdecode(data.pop("path"))
+    data["seconds"] = round(data["seconds"], 2)
+    return data
+
+
+def pages(connection: sqlite3.Connection, document_id: int) -> list[dict[str, Any]]:
+    """The pages of a document with their attempts, without texts."""
+    found = [
+        dict(row)
+        for row in connection.execute(
+            "SELECT id, number, state, verdict, reason_code, reason, claims, finished_at FROM pages "
+            "WHERE document_id = ? ORDER BY number",
+            (document_id,),
+        )
+    ]
+    tries: dict[int, list[dict[str, Any]]] = {page["id"]: [] for page in found}
+    for row in connection.execute(
+        "SELECT page_id, attempts.number, engine, model_revision, prompt_mode, dpi, tokens, seconds, "
+        "attempts.verdict, attempts.reason_code, attempts.reason, ended_at FROM attempts "
+        "JOIN pages ON pages.id = page_id WHERE document_id = ? ORDER BY page_id, attempts.number",
+        (document_id,),
+    ):
+        attempt = dict(row)
+        tries[attempt.pop("page_id")].append(attempt)
+    for page in found:
+        page["attempts"] = tries[page.pop("id")]
+    return found
+
+
+def outputs(connection: sqlite3.Connection, document_id: int) -> list[dict[str, str]]:
+    """Format and path of what was written for a document."""
+    rows = connection.execute(
+        "SELECT format, path FROM outputs WHERE document_id = ? AND sha256 <> '' ORDER BY format",
+        (document_id,),
+    )
+    return [{"format": row["format"], "path": os.fsdecode(row["path"])} for row in rows]
+
+
+def page_texts(connection: sqlite3.Connection, document_id: int) -> Iterator[tuple[int, str, str, str]]:
+    """Number, state, reason and text of each page, one in memory at a time."""
+    for row in connection.execute(
+        "SELECT number, state, reason, body FROM pages LEFT JOIN results ON results.id = result_id "
+        "WHERE document_id = ? ORDER BY number",
+        (document_id,),
+    ):
+        body: Mapping[str, Any] = json.loads(zlib.decompress(row["body"])) if row["body"] else {}
+        yield row["number"], row["state"], row["reason"], body.get("text", "")
