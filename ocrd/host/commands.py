@@ -140,7 +140,11 @@ class Child:
                 raise ChildTimeout(f"no answer within {timeout_s:g} s")
             self._receive(min(remaining, _POLL_S))
         line, self._received = self._received.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as err:
+            self._stderr_tail += b" answered no JSON: " + line[:200]
+            raise self._died() from err
         return answer
 
     def _receive(self, timeout_s: float) -> None:

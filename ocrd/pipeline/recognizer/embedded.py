@@ -1,0 +1,216 @@
+"""Tesseract inside the daemon's own package: works on every machine, without a GPU and without a server.
+
+A worker is a warm child process with one loaded engine, so that a page that crashes or hangs costs one child and
+never the daemon. Threads of one process would be as fast (tesserocr lets go of the GIL), but not as safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
+
+from ocrd.domain.documents import PageImage, Recognition, Request
+from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
+from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+from ocrd.pipeline.recognizer.tsv import all_words, mean_confidence, page_text, parse_blocks
+
+ENGINE = "tesseract"
+PROMPT_MODE = "psm3"
+"""Automatic page layout: the only mode that reads columns; mode 4 is better on tables, and ruins columns."""
+START_TIMEOUT_S = 60.0
+"""For a child to load Tesseract; takes 0.3 s on a quiet machine."""
+_PROGRAM = (sys.executable, "-m", "ocrd.pipeline.recognizer.embedded_child")
+_ENVIRONMENT = {"OMP_THREAD_LIMIT": "1"}
+"""With OpenMP, as in Debian's build, a Tesseract a core fights itself for the cores: 5 to 8 times slower."""
+_POLL_S = 0.1
+
+
+class EmbeddedRecognizer:
+    """A Tesseract a worker, behind the `Recognizer` protocol. Thread-safe."""
+
+    def __init__(
+        self, folder: str, languages: Sequence[str], *, workers: int, program: Sequence[str] = _PROGRAM
+    ) -> None:
+        """`folder` holds the language data (see `tessdata.find`); `languages` are loaded ahead of the first page."""
+        argv = (*program, folder, "+".join(languages))
+        self._workers = [_Worker(argv) for _ in range(workers)]
+        self._closing = Event()
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    @property
+    def slots(self) -> int:
+        """How many pages it reads at the same time."""
+        return len(self._workers)
+
+    def warm(self) -> None:
+        """Start every child and return at once: they load while the caller does something else.
+
+        Call it before the first page. Raises ServerFault if no process can be started.
+        """
+        for worker in self._workers:
+            worker.start()
+
+    def recognize(self, page: PageImage, request: Request, stop: Event) -> Recognition:
+        """Read a page, the right way up. Boxes and size are in pixels of the image as it stands on disk.
+
+        Raises PageFault: ENGINE_CRASHED (transient), ENGINE_TIMEOUT after `request.timeout_s`, ENGINE_FAILED for
+        an image that cannot be read. Raises ServerFault if the engine does not start or is being closed, and
+        ChildStopped if `stop` is set first: the page is then given back, not failed.
+        """
+        either = _Either(stop, self._closing)
+        try:
+            worker = self._take(either)
+            try:
+                return self._read(worker, page, request, either)
+            finally:
+                self._idle.put(worker)
+        except ChildStopped:
+            if stop.is_set():
+                raise
+            raise ServerFault("the embedded engine is being closed") from None
+
+    def close(self) -> None:
+        """End all children; pages in hand fail with ServerFault. Returns when no child is left."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        for _ in self._workers:
+            self._idle.get().close()
+
+    def _take(self, stop: Event) -> _Worker:
+        """The worker that was used last, whose memory is warm; waits while all are busy."""
+        while not stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                return self._idle.get(timeout=_POLL_S)
+        raise ChildStopped
+
+    def _read(self, worker: _Worker, page: PageImage, request: Request, stop: Event) -> Recognition:
+        languages = "+".join(request.languages)
+        version = worker.ready(stop)
+        started = time.monotonic()
+        question = {"ask": "read", "path": page.path, "dpi": page.dpi, "languages": languages}
+        try:
+            answer = worker.ask(question, timeout_s=request.timeout_s, stop=stop)
+        except ChildDied as err:
+            raise PageFault(
+                ReasonCode.ENGINE_CRASHED,
+                f"the OCR engine crashed on page {page.number}: {err}",
+                transient=True,
+            ) from err
+        except ChildTimeout as err:
+            raise PageFault(
+                ReasonCode.ENGINE_TIMEOUT,
+                f"the OCR engine did not finish page {page.number} within {request.timeout_s:g} s",
+            ) from err
+        if "fault" in answer:
+            raise PageFault(
+                ReasonCode.ENGINE_FAILED, f"the OCR engine cannot read page {page.number}: {answer['fault']}"
+            )
+        return _to_recognition(
+            answer, revision=f"{version} {languages}", dpi=page.dpi, seconds=time.monotonic() - started
+        )
+
+
+def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, seconds: float) -> Recognition:
+    blocks = parse_blocks(
+        answer["tsv"], rotation=answer["rotation"], width=answer["width"], height=answer["height"]
+    )
+    return Recognition(
+        text=page_text(blocks),
+        blocks=blocks,
+        finish="stop",
+        engine=ENGINE,
+        model_revision=revision,
+        prompt_mode=PROMPT_MODE,
+        dpi=dpi,
+        tokens=0,
+        seconds=seconds,
+        rotation=answer["rotation"],
+        confidence=mean_confidence(all_words(blocks)),
+    )
+
+
+class _Worker:
+    """A place for one child, which is replaced when it ends. Used by one thread at a time."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = argv
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start the child if there is none; it loads its engine by itself."""
+        if self._child is not None:
+            return
+        try:
+            self._child = Child(self._argv, env=_ENVIRONMENT)
+        except OSError as err:
+            raise ServerFault(f"the OCR engine's process cannot be started: {err}") from err
+
+    def ready(self, stop: Event) -> str:
+        """Wait until the child is loaded and alive; the engine's version.
+
+        Asked before every page (0.1 ms), so that a child that died between two pages is blamed on neither.
+        """
+        try:
+            return self._greet(stop)
+        except ChildDied:
+            pass
+        try:
+            return self._greet(stop)
+        except ChildDied as err:
+            raise _not_started(err) from err
+
+    def _greet(self, stop: Event) -> str:
+        try:
+            hello = self.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
+        except ChildTimeout as err:
+            raise _not_started(err) from err
+        return str(hello["version"])
+
+    def ask(self, question: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
+        """One question, one answer. After ChildDied and ChildTimeout the next child is loading already."""
+        self.start()
+        assert self._child is not None
+        try:
+            answer = self._child.ask(question, timeout_s=timeout_s, stop=stop)
+        except ChildStopped:
+            self._child = None
+            raise
+        except (ChildDied, ChildTimeout):
+            self._child = None
+            self.start()
+            raise
+        if "fatal" in answer:
+            self.close()
+            raise ServerFault(answer["fatal"], hint="ocrd doctor")
+        return answer
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+
+def _not_started(err: Exception) -> ServerFault:
+    return ServerFault(f"the OCR engine does not start: {err}", hint="ocrd doctor")
+
+
+class _Either(Event):
+    """Set as soon as one of two events is; to be asked with `is_set` only."""
+
+    def __init__(self, one: Event, other: Event) -> None:
+        super().__init__()
+        self._one = one
+        self._other = other
+
+    def is_set(self) -> bool:
+        """Whether one of the two is set."""
+        return self._one.is_set() or self._other.is_set()

@@ -1,0 +1,116 @@
+"""Tesseract's TSV, the one answer that has text, boxes and confidences, made into blocks. Pure.
+
+A row has twelve columns: level (1 page, 2 block, 3 paragraph, 4 line, 5 word), page, block, paragraph, line,
+word, left, top, width, height, confidence, text. Boxes are in pixels of the image that was read.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from ocrd.domain.documents import Block, Box, Word
+from ocrd.domain.geometry import unrotate_box
+
+_COLUMNS = 12
+_WORD_LEVEL = "5"
+
+
+class _Row(NamedTuple):
+    """One word as Tesseract tells it; `paragraph` and `line` are numbers on the page, not within a block."""
+
+    paragraph: tuple[int, int]
+    line: int
+    box: Box
+    confidence: float
+    text: str
+
+
+def parse_blocks(tsv: str, *, rotation: int = 0, width: int = 0, height: int = 0) -> tuple[Block, ...]:
+    """One block a paragraph, in Tesseract's reading order; words of white space and empty blocks are left out.
+
+    `rotation` is how far the image was turned clockwise before it was read; `width` and `height` are its size
+    in pixels before that. Boxes come back in the image as it was. Never raises on a malformed row: it is skipped.
+    """
+    rows = (row for line in tsv.split("\n") if (row := _parse_row(line)) is not None)
+    blocks = []
+    for _, paragraph in groupby(rows, key=lambda row: row.paragraph):
+        words = tuple(_number_lines(paragraph, rotation=rotation, width=width, height=height))
+        blocks.append(
+            Block(
+                category="Text",
+                box=_around([word.box for word in words]),
+                text="\n".join(_lines(words)),
+                words=words,
+                confidence=mean_confidence(words),
+            )
+        )
+    return tuple(blocks)
+
+
+def page_text(blocks: Iterable[Block]) -> str:
+    """The text of a page: a line a line, an empty line between paragraphs."""
+    return "\n\n".join(block.text for block in blocks)
+
+
+def all_words(blocks: Iterable[Block]) -> tuple[Word, ...]:
+    """The words of a page in reading order."""
+    return tuple(word for block in blocks for word in block.words or ())
+
+
+def mean_confidence(words: Sequence[Word]) -> float | None:
+    """The words' mean confidence, 0 to 100; None without words."""
+    if not words:
+        return None
+    return math.fsum(word.confidence for word in words) / len(words)
+
+
+def legibility(blocks: Iterable[Block]) -> float:
+    """How much was read with confidence: the sum over words of at least two letters or digits and nothing else.
+
+    Compares two readings of one page. A wrong turn yields many short words and stray signs, so a plain mean
+    over few lucky words would mislead.
+    """
+    return math.fsum(
+        word.confidence for word in all_words(blocks) if len(word.text) > 1 and word.text.isalnum()
+    )
+
+
+def _parse_row(line: str) -> _Row | None:
+    """A word row, or None for every other row, for white space and for what makes no sense."""
+    fields = line.split("\t", _COLUMNS - 1)
+    if len(fields) != _COLUMNS or fields[0] != _WORD_LEVEL:
+        return None
+    text = unicodedata.normalize("NFC", fields[11]).strip()
+    try:
+        _, block, paragraph, row, _, left, top, width, height = map(int, fields[1:10])
+        confidence = float(fields[10])
+    except ValueError:
+        return None
+    if not text:
+        return None
+    box = (left, top, left + max(1, width), top + max(1, height))
+    return _Row((block, paragraph), row, box, _within_100(confidence), text)
+
+
+def _within_100(confidence: float) -> float:
+    return 0.0 if math.isnan(confidence) else min(100.0, max(0.0, confidence))
+
+
+def _number_lines(rows: Iterable[_Row], *, rotation: int, width: int, height: int) -> Iterator[Word]:
+    for number, (_, line) in enumerate(groupby(rows, key=lambda row: row.line)):
+        for row in line:
+            box = unrotate_box(row.box, rotation=rotation, width=width, height=height)
+            yield Word(text=row.text, box=box, confidence=row.confidence, line=number)
+
+
+def _lines(words: Iterable[Word]) -> list[str]:
+    return [" ".join(word.text for word in line) for _, line in groupby(words, key=lambda word: word.line)]
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return (min(lefts), min(tops), max(rights), max(bottoms))
