@@ -57,7 +57,7 @@ READ_PAGES = frozenset({PageState.DONE, PageState.BLANK})
 """Pages whose result stands: never done again, reused for the same content elsewhere."""
 
 DOCUMENT_MOVES: Mapping[DocumentState, frozenset[DocumentState]] = {
-    DocumentState.QUEUED: frozenset({DocumentState.RUNNING, DocumentState.REJECTED, DocumentState.CANCELLED}),
+    DocumentState.QUEUED: frozenset({DocumentState.RUNNING, DocumentState.CANCELLED}),
     DocumentState.RUNNING: FINAL_DOCUMENTS | {DocumentState.QUEUED},
     DocumentState.DONE: frozenset({DocumentState.QUEUED}),
     DocumentState.PARTIAL: frozenset({DocumentState.QUEUED}),

@@ -34,3 +34,8 @@ def next_step(fault: PageFault, strikes: int) -> Step:
     if not fault.transient:
         return Step.GIVE_UP
     return Step.AGAIN if strikes < MAX_ATTEMPTS.get(fault.code, 1) else Step.GIVE_UP
+
+
+def outage_pause_s(strikes: int) -> float:
+    """How long the queue rests after the engine or the disk failed for the `strikes`-th time in a row."""
+    return float(min(5 * 2 ** (strikes - 1), 300))

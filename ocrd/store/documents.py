@@ -40,7 +40,8 @@ class Arrival:
     size: int
     mtime_ns: int
     pages: int = 0
-    rejected: tuple[ReasonCode, str] | None = None
+    rejected: tuple[ReasonCode, str, str] | None = None
+    """Code, reason and hint, if it cannot be worked on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,8 @@ class Job:
     size: int
     mtime_ns: int
     pages: int
+    open_pages: int
+    """Pages that are not read yet; the others were read before, here or at another path."""
     overwrite: bool
 
 
@@ -78,7 +81,11 @@ class DocumentStore:
         self._clock = clock
 
     def register(self, arrival: Arrival) -> Registered:
-        """Take a file in. The same content at the same path is the same document, changed content a new revision."""
+        """Take a file in. The same content at the same path is the same document, changed content a new revision.
+
+        A rejected one starts as running: its error file is still to be written, and `finish` ends it. A kill
+        between the two leaves it to `recover`, and the worker rejects it again.
+        """
         with self._database.write() as tx:
             current = tx.execute(
                 select(documents).where(documents.c.path == arrival.path, documents.c.current)
@@ -87,12 +94,8 @@ class DocumentStore:
                 return self._seen_again(tx, current, arrival)
             superseded = None if current is None else self._supersede(tx, current)
             revision = 1 if current is None else current.revision + 1
-            document_id = self._insert(tx, arrival, revision)
-            state = DocumentState.QUEUED
-            if arrival.rejected is not None:
-                code, reason = arrival.rejected
-                state = DocumentState.REJECTED
-                self._move(tx, document_id, DocumentState.QUEUED, state, code=code, reason=reason)
+            state = DocumentState.QUEUED if arrival.rejected is None else DocumentState.RUNNING
+            document_id = self._insert(tx, arrival, revision, state)
             return Registered(document_id, new=True, state=state, superseded=superseded)
 
     def _seen_again(self, tx: Connection, current: Row[Any], arrival: Arrival) -> Registered:
@@ -116,7 +119,7 @@ class DocumentStore:
             )
         return current.id if current.state == DocumentState.RUNNING else None
 
-    def _insert(self, tx: Connection, arrival: Arrival, revision: int) -> int:
+    def _insert(self, tx: Connection, arrival: Arrival, revision: int, state: DocumentState) -> int:
         row = tx.execute(
             insert(documents)
             .values(
@@ -130,18 +133,13 @@ class DocumentStore:
                 media_type=arrival.media_type or "",
                 size=arrival.size,
                 mtime_ns=arrival.mtime_ns,
-                state=DocumentState.QUEUED,
+                state=state,
                 pages=arrival.pages,
                 created_at=self._now(),
             )
             .returning(documents.c.id)
         ).scalar_one()
-        if arrival.pages:
-            rows = [
-                {"document_id": row, "number": number, "state": PageState.PENDING}
-                for number in range(1, arrival.pages + 1)
-            ]
-            tx.execute(insert(pages), rows)
+        self._insert_pages(tx, row, arrival.pages)
         return int(row)
 
     def claim(self) -> Job | None:
@@ -176,11 +174,11 @@ class DocumentStore:
             moves.record_document(
                 tx, self._now(), row.id, DocumentState.QUEUED, DocumentState.RUNNING, "claimed"
             )
-            self._reuse_pages(tx, row)
-            return _job(row)
+            open_pages = self._reuse_pages(tx, row)
+            return _job(row, open_pages)
 
-    def _reuse_pages(self, tx: Connection, row: Row[Any]) -> None:
-        """Take over what was already read of the same content, with the same settings, anywhere."""
+    def _reuse_pages(self, tx: Connection, row: Row[Any]) -> int:
+        """Take over what was already read of the same content, with the same settings; how many pages remain."""
         other = documents.alias("other")
         found = tx.execute(
             select(pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason, pages.c.result_id)
@@ -198,14 +196,17 @@ class DocumentStore:
         wanted = set(tx.execute(open_pages).scalars())
         known = {page["number"]: dict(page) for page in found if page["number"] in wanted}
         moves.adopt_pages(tx, self._now(), row.id, list(known.values()), "read before, the same content")
+        return len(wanted) - len(known)
 
     def release(self, document_id: int) -> None:
-        """Give a running document back to the queue, with the pages it has; on a stop or after a crash."""
+        """Give a running document back to the queue, with the pages it has; claims in hand do not count."""
         with self._database.write() as tx:
-            self._release(tx, document_id, "given back")
+            self._release(tx, document_id, "given back", {"claims": pages.c.claims - 1})
 
-    def _release(self, tx: Connection, document_id: int, why: str) -> None:
-        moves.move_pages(tx, self._now(), document_id, PageState.RUNNING, PageState.PENDING, why=why)
+    def _release(self, tx: Connection, document_id: int, why: str, values: dict[str, Any]) -> None:
+        moves.move_pages(
+            tx, self._now(), document_id, PageState.RUNNING, PageState.PENDING, why=why, values=values
+        )
         self._move(tx, document_id, DocumentState.RUNNING, DocumentState.QUEUED, why=why)
 
     def recover(self) -> list[Job]:
@@ -213,7 +214,7 @@ class DocumentStore:
         with self._database.write() as tx:
             rows = tx.execute(select(documents).where(documents.c.state == DocumentState.RUNNING)).all()
             for row in rows:
-                self._release(tx, row.id, "the daemon ended while this was in hand")
+                self._release(tx, row.id, "the daemon ended while this was in hand", {})
             return [_job(row) for row in rows]
 
     def finish(
@@ -292,17 +293,29 @@ class DocumentStore:
             moves.move_pages(tx, self._now(), document_id, state, PageState.PENDING, why=why, values=fresh)
         self._move(tx, document_id, old, DocumentState.QUEUED, why=why)
 
-    def replace_rejected(self, document_id: int, number_of_pages: int) -> None:
-        """A rejected document turned out to be readable on a retry: it gets its pages."""
+    def complete(self, document_id: int, arrival: Arrival) -> None:
+        """A document that was rejected once turned out to be readable on a retry: it gets its pages."""
         with self._database.write() as tx:
-            tx.execute(update(documents).where(documents.c.id == document_id).values(pages=number_of_pages))
-            known = tx.execute(select(func.count()).where(pages.c.document_id == document_id)).scalar_one()
-            rows = [
-                {"document_id": document_id, "number": number, "state": PageState.PENDING}
-                for number in range(known + 1, number_of_pages + 1)
-            ]
-            if rows:
-                tx.execute(insert(pages), rows)
+            tx.execute(
+                update(documents)
+                .where(documents.c.id == document_id)
+                .values(
+                    sha256=arrival.sha256,
+                    media_type=arrival.media_type or "",
+                    size=arrival.size,
+                    mtime_ns=arrival.mtime_ns,
+                    pages=arrival.pages,
+                )
+            )
+            self._insert_pages(tx, document_id, arrival.pages)
+
+    def _insert_pages(self, tx: Connection, document_id: int, number_of_pages: int) -> None:
+        rows = [
+            {"document_id": document_id, "number": number, "state": PageState.PENDING}
+            for number in range(1, number_of_pages + 1)
+        ]
+        if rows:
+            tx.execute(insert(pages), rows)
 
     def ids_in_states(self, states: Sequence[DocumentState]) -> list[int]:
         """The current documents in these states, oldest first."""
@@ -384,7 +397,7 @@ def _is_same(current: Row[Any], arrival: Arrival) -> bool:
     return (current.size, current.mtime_ns) == (arrival.size, arrival.mtime_ns)
 
 
-def _job(row: Row[Any]) -> Job:
+def _job(row: Row[Any], open_pages: int = 0) -> Job:
     return Job(
         id=row.id,
         inbox=row.inbox,
@@ -395,5 +408,6 @@ def _job(row: Row[Any]) -> Job:
         size=row.size,
         mtime_ns=row.mtime_ns,
         pages=row.pages,
+        open_pages=open_pages,
         overwrite=row.overwrite,
     )

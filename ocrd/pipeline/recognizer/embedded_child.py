@@ -21,14 +21,14 @@ from typing import Any, TextIO
 from PIL import Image
 
 from ocrd.pipeline.recognizer import tessdata
-from ocrd.pipeline.recognizer.tsv import all_words, legibility, mean_confidence, parse_blocks
+from ocrd.pipeline.recognizer.tsv import legibility, parse_blocks
 
 WRONG_WAY_CONFIDENCE = 65.0
-"""Mean word confidence below which a page may be upside down. Measured on 55 corpus images in four orientations:
-readings of a page the wrong way up reach 61, upright ones start at 70, bar one bad photograph (55)."""
+"""Tesseract's mean confidence (0 to 100, 0 without words) below which a page may be the wrong way up. Measured on 59
+images in four orientations each: the wrong way up it reaches 60, upright it starts at 71, bar one bad photograph (58)."""
 SURE_ORIENTATION = 8.0
-"""Tesseract's orientation confidence from which its word is taken. On the same images (small receipts) it was wrong
-at up to 4.7; its documentation calls 15 'reasonably confident'."""
+"""Tesseract's orientation confidence from which its word is taken. On the same images it was wrong at up
+to 4.7 (small receipts); its documentation calls 15 'reasonably confident'."""
 CLEARLY_BETTER = 1.25
 """How many times more legible a turned page must be. The right way up measured at least 1.6 times the wrong one."""
 _TURNS = {
@@ -74,32 +74,27 @@ class Reader:
                 opened if opened.mode in _CHANNELS else opened.convert("L" if opened.mode == "1" else "RGB")
             )
             image.load()
-        tsv = self._recognize(image, dpi)
+        tsv, confidence = self._recognize(image, dpi)
         rotation = 0
-        turn = self._suggest_turn(image, dpi, tsv)
+        turn = 0
+        if confidence < WRONG_WAY_CONFIDENCE:
+            turn = choose_turn(self._detect_orientation(image, dpi), has_words=bool(parse_blocks(tsv)))
         if turn:
-            turned = self._recognize(image.transpose(_TURNS[turn]), dpi)
+            turned, _ = self._recognize(image.transpose(_TURNS[turn]), dpi)
             if is_clearly_better(turned, tsv):
                 tsv, rotation = turned, turn
         return {"tsv": tsv, "rotation": rotation, "width": image.width, "height": image.height}
 
-    def _recognize(self, image: Image.Image, dpi: float) -> str:
-        """The page's TSV; what was learned on the page is forgotten, so that no page depends on the ones before."""
+    def _recognize(self, image: Image.Image, dpi: float) -> tuple[str, int]:
+        """The page's TSV and mean confidence; what was learned on the page is forgotten, so that no page depends on the ones before."""
         _hand_over(self._api, image, dpi)
         try:
             if not self._api.Recognize():
                 raise ValueError("Tesseract gave up on the page")
-            tsv: str = self._api.GetTSVText(0)
+            return self._api.GetTSVText(0), self._api.MeanTextConf()
         finally:
             self._api.ClearAdaptiveClassifier()
             self._api.Clear()
-        return tsv
-
-    def _suggest_turn(self, image: Image.Image, dpi: float, tsv: str) -> int:
-        confidence = mean_confidence(all_words(parse_blocks(tsv)))
-        if confidence is not None and confidence >= WRONG_WAY_CONFIDENCE:
-            return 0
-        return choose_turn(self._detect_orientation(image, dpi), has_words=confidence is not None)
 
     def _detect_orientation(self, image: Image.Image, dpi: float) -> dict[str, Any] | None:
         """What Tesseract thinks of the page's orientation; None without its data or with too few characters.

@@ -1,0 +1,68 @@
+"""Joins intake and the rasterizer's probe: from a complete file to what the store registers."""
+
+from __future__ import annotations
+
+from ocrd.domain.documents import FileIdentity, MediaType
+from ocrd.domain.errors import InputRejected, ReasonCode, SourceChanged
+from ocrd.host import files
+from ocrd.pipeline import intake
+from ocrd.pipeline.rasterizer import Rasterizer
+from ocrd.store.documents import Arrival
+
+UNSETTLED = frozenset({ReasonCode.EMPTY_FILE, ReasonCode.DAMAGED, ReasonCode.UNREADABLE, ReasonCode.NO_PAGES})
+"""Reasons that a file which is still being copied gives as well; a young one is looked at again."""
+
+
+class Admission:
+    """Decides what becomes of a file. Thread-safe."""
+
+    def __init__(self, rasterizer: Rasterizer, *, max_bytes: int, fingerprint: str) -> None:
+        self._rasterizer = rasterizer
+        self._max_bytes = max_bytes
+        self._fingerprint = fingerprint
+
+    def admit(self, inbox: str, path: bytes) -> Arrival | None:
+        """What the store should know of the file; None if it is none of ocrd's business.
+
+        Raises SourceChanged if the file changed under our hands; a file that cannot be worked on is an Arrival
+        with `rejected` set. Its checksum stands there too whenever the content could be read.
+        """
+        identity = files.stat_regular(path)
+        if identity is None:
+            raise SourceChanged(ReasonCode.FILE_GONE, "the file went away")
+        try:
+            inspected = intake.inspect(path, max_bytes=self._max_bytes)
+        except InputRejected as err:
+            return self._arrival(inbox, path, identity, rejected=err)
+        if inspected is None:
+            return None
+        found = (inspected.media_type, inspected.sha256)
+        try:
+            probe = self._rasterizer.probe(path, inspected.identity, inspected.media_type)
+        except InputRejected as err:
+            return self._arrival(inbox, path, inspected.identity, found=found, rejected=err)
+        return self._arrival(inbox, path, inspected.identity, found=found, pages=probe.pages)
+
+    def _arrival(
+        self,
+        inbox: str,
+        path: bytes,
+        identity: FileIdentity,
+        *,
+        found: tuple[MediaType | None, str] = (None, ""),
+        pages: int = 0,
+        rejected: InputRejected | None = None,
+    ) -> Arrival:
+        media_type, sha256 = found
+        return Arrival(
+            inbox=inbox,
+            path=path,
+            name=files.display_name(path),
+            sha256=sha256,
+            fingerprint=self._fingerprint,
+            media_type=media_type,
+            size=identity.size,
+            mtime_ns=identity.mtime_ns,
+            pages=pages,
+            rejected=None if rejected is None else (rejected.code, str(rejected), rejected.hint),
+        )

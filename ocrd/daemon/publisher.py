@@ -1,0 +1,82 @@
+"""Joins the writer and the outputs table: what stands beside an input, and whose it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ocrd.domain.documents import PageText
+from ocrd.domain.errors import ReasonCode
+from ocrd.host import files
+from ocrd.pipeline import writer
+from ocrd.store.outputs import OutputStore, Planned
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The outputs that now hold our text, and the targets where a foreign file stands."""
+
+    written: tuple[bytes, ...]
+    foreign: tuple[bytes, ...]
+
+
+class Publisher:
+    """Writes and removes outputs. Raises OSError where the folder cannot be written."""
+
+    def __init__(self, outputs: OutputStore, *, formats: Sequence[str], error_file: bool) -> None:
+        self._outputs = outputs
+        self._formats = tuple(formats)
+        self._error_file = error_file
+
+    def write(
+        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, overwrite: bool
+    ) -> Published:
+        """Write every format beside the input. The caller commits the written ones as such."""
+        drafts = [writer.write_draft(path, document_id, name, pages()) for name in self._formats]
+        return self._publish(path, document_id, drafts, overwrite=overwrite)
+
+    def write_error(
+        self, path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str
+    ) -> Published:
+        """Leave the error file of a document that has no text."""
+        target = writer.target_of(path, writer.ERROR_FORMAT)
+        if not self._error_file or len(os.path.basename(target)) > 255:
+            return Published((), ())
+        draft = writer.write_error_draft(path, document_id, code=code, reason=reason, hint=hint)
+        return self._publish(path, document_id, [draft], overwrite=False)
+
+    def _publish(
+        self, path: bytes, document_id: int, drafts: Sequence[writer.Draft], *, overwrite: bool
+    ) -> Published:
+        owners = {}
+        for draft in drafts:
+            owners[draft] = writer.ownership(
+                draft.target,
+                draft_sha256=draft.sha256,
+                ours=self._outputs.checksums(draft.target),
+                overwrite_edited=overwrite,
+            )
+        allowed = [draft for draft in drafts if owners[draft] is not writer.Ownership.FOREIGN]
+        self._outputs.plan(
+            document_id, [Planned(draft.target, draft.format, draft.sha256) for draft in allowed]
+        )
+        written = tuple(draft.target for draft in drafts if writer.publish(draft, owners[draft]))
+        if written:
+            files.sync_folder(os.path.dirname(path))
+        foreign = tuple(draft.target for draft in drafts if draft.target not in written)
+        return Published(written, foreign)
+
+    def remove_error(self, path: bytes) -> None:
+        """Take our error file away, once there is text; an edited one stays."""
+        target = writer.target_of(path, writer.ERROR_FORMAT)
+        ours = self._outputs.checksums(target)
+        if ours and files.sha256_at(target) in ours:
+            files.remove_if_there(target)
+        if ours:
+            self._outputs.forget(target)
+
+    def missing(self, path: bytes) -> bool:
+        """Whether an output that we wrote is not there any more."""
+        targets = [writer.target_of(path, name) for name in self._formats]
+        return any(not os.path.lexists(target) for target in targets)

@@ -1,0 +1,326 @@
+"""The receiver: joins inbox, intake and store. One thread scans; a few more look into the files that are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
+
+from ocrd.daemon.admission import UNSETTLED, Admission
+from ocrd.daemon.publisher import Publisher
+from ocrd.daemon.worker import Worker
+from ocrd.domain.documents import FileIdentity
+from ocrd.domain.errors import ReasonCode, SourceChanged
+from ocrd.domain.jobs import DocumentState
+from ocrd.domain.ports import Clock
+from ocrd.host import files, mounts
+from ocrd.pipeline import inbox
+from ocrd.settings import InboxSettings
+from ocrd.store.documents import Arrival, DocumentStore
+from ocrd.store.outputs import OutputStore
+from ocrd.telemetry.logs import get_logger
+
+log = get_logger()
+
+INTAKE_THREADS = 2
+_BATCH = 64
+_TROUBLE_WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Root:
+    """One inbox folder: how it is watched, and what the last scan found."""
+
+    path: bytes
+    tracker: inbox.Tracker
+    mode: str = "starting"
+    hints: inbox.Hints | None = None
+    next_scan: float = 0.0
+    scanned_at: float | None = None
+    """Wall clock, seconds since 1970."""
+    pass_s: float = 0.0
+    ready: deque[bytes] = field(default_factory=deque)
+    """Complete files that wait for a thread of the intake."""
+    busy: set[bytes] = field(default_factory=set)
+    skipped: Counter[str] = field(default_factory=Counter)
+    unsupported: int = 0
+    missing: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return files.display_name(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one file: taken in (or passed over), or to be looked at again later."""
+
+    root: Root
+    path: bytes
+    identity: FileIdentity | None
+    again_in_s: float | None = None
+    ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverParts:
+    """Everything the receiver joins."""
+
+    clock: Clock
+    admission: Admission
+    publisher: Publisher
+    documents: DocumentStore
+    outputs: OutputStore
+    worker: Worker
+
+
+class Receiver:
+    """Runs until `stop`. With `once`, a file whose modification time is old enough is complete at first sight."""
+
+    def __init__(
+        self, roots: Sequence[bytes], settings: InboxSettings, parts: ReceiverParts, *, once: bool
+    ) -> None:
+        self._settings = settings
+        self._once = once
+        self._parts = parts
+        self._clock = parts.clock
+        self._patterns = inbox.Patterns((*inbox.DEFAULT_IGNORES, *settings.ignore))
+        self._settle_s = 0.0 if once else settings.settle_s
+        self.roots = [Root(path, inbox.Tracker(quiet_s=settings.quiet_s, trust_age=once)) for path in roots]
+        self._wake = Event()
+        self._stirred = Event()
+        self._stopping = Event()
+        self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="intake")
+        self._thread = Thread(target=self._run, name="receiver", daemon=True)
+        self._quiet_scans = 0
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Remember what was taken in before, and begin."""
+        for root in self.roots:
+            for path, size, mtime_ns in self._parts.documents.known_files(os.fsdecode(root.path)):
+                root.tracker.remember(path, size, mtime_ns)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the scanning; files that are being looked into are finished first."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for root in self.roots:
+            if root.hints is not None:
+                root.hints.close()
+
+    @property
+    def dead_thread(self) -> str | None:
+        """The name of the thread if it ended although nobody stopped it."""
+        return None if self._stopping.is_set() or self._thread.is_alive() else self._thread.name
+
+    @property
+    def quiet_scans(self) -> int:
+        """Scans in a row that found nothing to do and nothing to wait for; for `--once`."""
+        return self._quiet_scans
+
+    def look_again(self, path: bytes) -> None:
+        """Treat this file as if it had just been dropped."""
+        for root in self.roots:
+            root.tracker.forget(path)
+        self._stir()
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The inboxes as `ocrd status` shows them."""
+        return [
+            {
+                "path": root.name,
+                "mode": root.mode,
+                "last_scan": root.scanned_at,
+                "waiting": root.tracker.waiting,
+                "skipped": {
+                    **root.skipped,
+                    **({"unsupported": root.unsupported} if root.unsupported else {}),
+                },
+                "missing": root.missing,
+            }
+            for root in self.roots
+        ]
+
+    # --- scanning -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._collect()
+            stirred = self._stirred.is_set()
+            self._stirred.clear()
+            for root in self.roots:
+                if stirred:
+                    self._plan_next(root, soon=True)
+                if not root.ready and self._clock.monotonic() >= root.next_scan:
+                    self._scan(root)
+                self._submit(root)
+            pause = min(root.next_scan for root in self.roots) - self._clock.monotonic()
+            self._clock.wait(self._wake, max(pause, 0.02))
+            self._wake.clear()
+
+    def _stir(self) -> None:
+        self._stirred.set()
+        self._wake.set()
+
+    def _scan(self, root: Root) -> None:
+        self._watch(root)
+        began = self._clock.monotonic()
+        listing = inbox.list_files(root.path, self._patterns, recursive=self._settings.recursive)
+        self._note_missing(root, missing=not listing.complete)
+        root.skipped = listing.skipped
+        now, wall = self._clock.monotonic(), self._clock.now().timestamp()
+        ready = root.tracker.observe(listing.files, now=now, wall=wall)
+        if listing.complete:
+            root.tracker.drop_missing(listing.files)
+        root.pass_s = now - began
+        root.scanned_at = wall
+        root.ready.extend(path for path in ready if path not in root.busy)
+        idle = not ready and not root.busy and not root.tracker.waiting
+        self._quiet_scans = self._quiet_scans + 1 if idle else 0
+        self._plan_next(root, soon=not idle or self._once)
+
+    def _plan_next(self, root: Root, *, soon: bool) -> None:
+        pause = inbox.next_scan_in(
+            settling=soon,
+            events=root.mode == "events",
+            interval_s=self._settings.scan_interval_s,
+            last_pass_s=root.pass_s,
+        )
+        root.next_scan = self._clock.monotonic() + pause
+
+    def _submit(self, root: Root) -> None:
+        while root.ready and len(root.busy) < _BATCH:
+            path = root.ready.popleft()
+            root.busy.add(path)
+            self._pool.submit(self._take, root, path)
+
+    def _note_missing(self, root: Root, *, missing: bool) -> None:
+        if missing != root.missing:
+            root.missing = missing
+            event = "inbox_missing" if missing else "inbox_back"
+            log.warning(event, inbox=root.name)
+
+    # --- watching -------------------------------------------------------------------------------------------
+
+    def _watch(self, root: Root) -> None:
+        """Decide how the root is watched; start the events anew where they died."""
+        if self._once:
+            root.mode = "once"
+        elif root.hints is not None and not root.hints.healthy:
+            log.warning("events_died", inbox=root.name)
+            root.hints.close()
+            root.hints = None
+            root.mode = "starting"
+        if root.mode == "starting":
+            root.mode = self._start_watching(root)
+            log.info("inbox_watched", inbox=root.name, mode=root.mode)
+
+    def _start_watching(self, root: Root) -> str:
+        kind = mounts.file_system_of(os.fsdecode(root.path))
+        if self._settings.watch == "polling" or (
+            self._settings.watch == "auto" and not mounts.has_events(kind)
+        ):
+            return "polling"
+        try:
+            hints = inbox.Hints(root.path, self._stir)
+        except OSError as err:  # inotify's limits
+            log.warning("events_unavailable", inbox=root.name, reason=str(err))
+            return "polling"
+        if self._settings.watch == "events" or inbox.events_arrive(root.path, self._stirred):
+            root.hints = hints
+            return "events"
+        hints.close()
+        return "polling"
+
+    # --- taking in ------------------------------------------------------------------------------------------
+
+    def _take(self, root: Root, path: bytes) -> None:
+        """In a thread of the pool: look into one file. One bad file must never stop anything."""
+        if self._stopping.is_set():
+            return
+        identity = files.stat_regular(path)
+        try:
+            outcome = self._admit(root, path, identity)
+        except SourceChanged:
+            outcome = _Outcome(root, path, None, again_in_s=0.0)
+        except Exception:  # the loop's edge: the file is looked at again, the daemon goes on
+            log.exception("intake_failed", file=files.display_name(path))
+            outcome = _Outcome(root, path, None, again_in_s=_TROUBLE_WAIT_S)
+        self._outcomes.put(outcome)
+        self._wake.set()
+
+    def _admit(self, root: Root, path: bytes, identity: FileIdentity | None) -> _Outcome:
+        if identity is None or self._parts.outputs.is_ours(path):
+            return _Outcome(root, path, identity, ignored=True)
+        arrival = self._parts.admission.admit(os.fsdecode(root.path), path)
+        if arrival is None:
+            return _Outcome(root, path, identity, ignored=True)
+        if arrival.rejected is not None and arrival.rejected[0] in UNSETTLED:
+            since = root.tracker.first_seen(path)
+            age_s = self._settle_s if since is None else self._clock.monotonic() - since
+            if age_s < self._settle_s:
+                return _Outcome(root, path, None, again_in_s=min(self._settle_s - age_s, 5.0))
+        self._register(arrival)
+        return _Outcome(root, path, FileIdentity(0, 0, arrival.size, arrival.mtime_ns))
+
+    def _register(self, arrival: Arrival) -> None:
+        registered = self._parts.documents.register(arrival)
+        if registered.superseded is not None:
+            self._parts.worker.end(
+                registered.superseded, ReasonCode.SUPERSEDED, "the file was changed meanwhile"
+            )
+        if registered.new:
+            log.info(
+                "document_taken_in", document=registered.document_id, file=arrival.name, pages=arrival.pages
+            )
+        if registered.new and arrival.rejected is not None:
+            self._reject(registered.document_id, arrival)
+        elif registered.state in {
+            DocumentState.DONE,
+            DocumentState.PARTIAL,
+        } and self._parts.publisher.missing(arrival.path):
+            self._parts.documents.retry(registered.document_id)
+        self._parts.worker.notify()
+
+    def _reject(self, document_id: int, arrival: Arrival) -> None:
+        assert arrival.rejected is not None
+        code, reason, hint = arrival.rejected
+        written: tuple[bytes, ...] = ()
+        with contextlib.suppress(OSError):  # a read-only inbox: the reason stands in the store in any case
+            done = self._parts.publisher.write_error(
+                arrival.path, document_id, code=code, reason=reason, hint=hint
+            )
+            written = done.written
+        self._parts.documents.finish(
+            document_id, DocumentState.REJECTED, code=code, reason=reason, written=written
+        )
+        log.warning(
+            "document_rejected", document=document_id, file=arrival.name, reason_code=code, reason=reason
+        )
+
+    def _collect(self) -> None:
+        """Take the outcomes over; only this thread touches the trackers."""
+        with contextlib.suppress(Empty):
+            while True:
+                outcome = self._outcomes.get_nowait()
+                outcome.root.busy.discard(outcome.path)
+                tracker = outcome.root.tracker
+                if outcome.again_in_s is not None:
+                    tracker.defer(outcome.path, self._clock.monotonic() + outcome.again_in_s)
+                elif outcome.identity is not None:
+                    tracker.remember(outcome.path, outcome.identity.size, outcome.identity.mtime_ns)
+                    outcome.root.unsupported += outcome.ignored

@@ -1,0 +1,134 @@
+"""The writer: text beside the input, wholly or not at all, and never over a file that is not ours.
+
+The order is what makes it safe: draft → fsync → (the store records the checksum) → name → fsync of the folder →
+(the store records it as written). A kill between any two leaves either the old state or a file that is known
+for ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ocrd.domain.documents import PageText
+from ocrd.domain.errors import ReasonCode
+from ocrd.host import files
+from ocrd.pipeline.transcript import RENDERERS, one_line
+
+ERROR_FORMAT = "error"
+_SUFFIXES = {name: b"." + name.encode() for name in RENDERERS} | {ERROR_FORMAT: b".ocrd-error.txt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A finished file under a hidden name, next to where it will stand."""
+
+    format: str
+    path: bytes
+    target: bytes
+    sha256: str
+
+
+class Ownership(StrEnum):
+    """Whose file stands at a target."""
+
+    NOBODY = "nobody"
+    SAME = "same"
+    OURS = "ours"
+    FOREIGN = "foreign"
+
+
+def target_of(path: bytes, output_format: str) -> bytes:
+    """Where an output of the input at `path` stands: the full name kept, the format's suffix behind it."""
+    return path + _SUFFIXES[output_format]
+
+
+def draft_path(path: bytes, document_id: int, output_format: str) -> bytes:
+    """The hidden name of a draft; the same after a crash, so that nothing is left lying about."""
+    return os.path.join(os.path.dirname(path), b".ocrd-%d-%s.tmp" % (document_id, output_format.encode()))
+
+
+def sweep(path: bytes, document_id: int) -> None:
+    """Remove the drafts that a killed daemon may have left for a document."""
+    for output_format in _SUFFIXES:
+        with contextlib.suppress(OSError):
+            files.remove_if_there(draft_path(path, document_id, output_format))
+
+
+def write_draft(path: bytes, document_id: int, output_format: str, pages: Iterable[PageText]) -> Draft:
+    """Render the pages into a draft and make it durable. Raises OSError (disk full, folder read-only)."""
+    chunks = RENDERERS[output_format](pages)
+    return _write(path, document_id, output_format, (chunk.encode("utf-8", "replace") for chunk in chunks))
+
+
+def write_error_draft(
+    path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str
+) -> Draft:
+    """One plain paragraph that says why there is no text, and what to do."""
+    name = files.display_name(os.path.basename(path))
+    text = f"ocrd could not read {name}: {one_line(reason)} ({code})."
+    if hint:
+        text += f" What to do: {one_line(hint)}."
+    text += " This file goes away when the document is read; `ocrd retry` tries it again.\n"
+    return _write(path, document_id, ERROR_FORMAT, [text.encode()])
+
+
+def _write(path: bytes, document_id: int, output_format: str, chunks: Iterable[bytes]) -> Draft:
+    draft = draft_path(path, document_id, output_format)
+    digest = hashlib.sha256()
+    fd = files.create_draft(draft)
+    try:
+        with os.fdopen(os.dup(fd), "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+                digest.update(chunk)
+        files.dress_like_folder(fd, os.path.dirname(path))
+        os.fsync(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
+    finally:
+        os.close(fd)
+    return Draft(output_format, draft, target_of(path, output_format), digest.hexdigest())
+
+
+def ownership(target: bytes, *, draft_sha256: str, ours: frozenset[str], overwrite_edited: bool) -> Ownership:
+    """Whose file stands at the target. `ours` are the checksums of what we wrote there; with `overwrite_edited`
+    a file that we wrote once is ours although somebody changed it since."""
+    if not os.path.lexists(target):
+        return Ownership.NOBODY
+    found = files.sha256_at(target)
+    if found is not None and found == draft_sha256:
+        return Ownership.SAME
+    if found is not None and (found in ours or (overwrite_edited and ours)):
+        return Ownership.OURS
+    return Ownership.FOREIGN
+
+
+def publish(draft: Draft, owner: Ownership) -> bool:
+    """Give the draft its name, or drop it where it may not have it. Whether the target now holds our content."""
+    match owner:
+        case Ownership.NOBODY:
+            try:
+                files.publish_new(draft.path, draft.target)
+            except FileExistsError:
+                discard(draft)
+                return False
+        case Ownership.OURS:
+            files.publish_over(draft.path, draft.target)
+        case Ownership.SAME:
+            discard(draft)
+        case Ownership.FOREIGN:
+            discard(draft)
+            return False
+    return True
+
+
+def discard(draft: Draft) -> None:
+    """Remove a draft that is not needed."""
+    files.remove_if_there(draft.path)

@@ -1,0 +1,3 @@
+"""What ocrd tells of itself while it works."""
+
+from __future__ import annotations
