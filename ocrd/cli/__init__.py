@@ -1,8 +1,56 @@
-"""The command line."""
+"""The command line: one file a command. Nothing heavy is imported before a command needs it."""
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
+from collections.abc import Sequence
 
-def main() -> int:
-    """Run a command."""
-    return 0
+from ocrd import __version__
+from ocrd.cli import config, db, doctor, jobs, orders, run, show, status
+from ocrd.domain.errors import ExitCode, OcrdError
+
+COMMANDS = (run, status, jobs, show, orders, doctor, config, db)
+
+_EPILOG = """\
+exit codes: 0 all well · 1 something failed (run --once: a document is not done) · 2 usage ·
+  69 something is not installed · 75 try again later (another ocrd holds the lock) · 78 settings
+
+start here: ocrd doctor; ocrd run --inbox DIR; ocrd status
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command."""
+    parser = argparse.ArgumentParser(
+        prog="ocrd",
+        description="A batch document OCR daemon: drop scans into a folder, find their text beside them.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ocrd {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Every expected error becomes two lines: what happened, what to do next."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: ExitCode = arguments.handler(arguments)
+    except OcrdError as err:
+        print(f"ocrd: {err}", file=sys.stderr)
+        if err.hint:
+            print(f"      → {err.hint}", file=sys.stderr)
+        return int(err.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `ocrd jobs | head`: nobody reads on, and Python must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    return int(code)

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, func, insert, literal, select, update
 
 from ocrd.domain.documents import PageText, Recognition
 from ocrd.domain.errors import PageFault
-from ocrd.domain.jobs import PageState, Verdict
+from ocrd.domain.jobs import FINAL_PAGES, PageState, Verdict
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
 from ocrd.store.engine import Database
-from ocrd.store.tables import attempts, pages, results
+from ocrd.store.tables import attempts, counts, pages, results
 
 _READ_BATCH = 32
 
@@ -192,6 +192,13 @@ class PageStore:
             )
             for row in rows
         ]
+
+    def progress(self) -> tuple[int, int]:
+        """How many pages are settled, and how many there are."""
+        with self._database.read() as tx:
+            rows = tx.execute(select(counts.c.value, counts.c.n).where(counts.c.kind == "page")).all()
+        known = {PageState(value): number for value, number in rows}
+        return sum(number for state, number in known.items() if state in FINAL_PAGES), sum(known.values())
 
     def failures(self, document_id: int) -> list[tuple[int, str, str]]:
         """Number, code and reason of the pages without text."""

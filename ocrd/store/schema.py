@@ -52,6 +52,11 @@ def prepare_folder(folder: str) -> None:
         )
 
 
+def exists(folder: str) -> bool:
+    """Whether there is a store in a state folder."""
+    return os.path.exists(os.path.join(folder, FILE_NAME))
+
+
 def revision_of(path: str) -> str:
     """The migration a store is at; '' for none. Raises StoreError if it is no store."""
     if not os.path.exists(path):

@@ -86,6 +86,23 @@ def jobs(connection: sqlite3.Connection, *, state: str | None, limit: int) -> li
     return _jobs(connection, f"{where}ORDER BY id DESC LIMIT ?", (*values, limit or -1))
 
 
+def jobs_below(connection: sqlite3.Connection, inboxes: list[str]) -> list[dict[str, Any]]:
+    """The current documents of these inboxes."""
+    found: list[dict[str, Any]] = []
+    for inbox in inboxes:
+        found += _jobs(connection, "WHERE current AND inbox = ?", (inbox,))
+    return found
+
+
+def first_line(connection: sqlite3.Connection, document_id: int) -> str:
+    """The first line of a document's text; '' if it has none."""
+    for _, _, _, text in page_texts(connection, document_id):
+        for line in text.splitlines():
+            if line.strip():
+                return line.strip()
+    return ""
+
+
 def job(connection: sqlite3.Connection, document_id: int) -> dict[str, Any] | None:
     """One document by number."""
     return next(iter(_jobs(connection, "WHERE id = ?", (document_id,))), None)

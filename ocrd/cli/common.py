@@ -1,0 +1,78 @@
+"""What every command has: where the settings and the store are, and how text gets onto a terminal safely."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ocrd import settings as settings_module
+from ocrd.domain.errors import ExitCode
+from ocrd.host import runtime
+from ocrd.settings import Settings
+
+Handler = Callable[[argparse.Namespace], ExitCode]
+Subparsers = Any
+"""argparse's own type for this has no public name."""
+
+
+def add_command(
+    subparsers: Subparsers, name: str, help_text: str, handler: Handler, *, has_json: bool = False
+) -> argparse.ArgumentParser:
+    """A subcommand with the options that all of them have."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".", allow_abbrev=False
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings file (env: OCRD_CONFIG)")
+    parser.add_argument("--state", metavar="DIR", help="folder of the job store (env: OCRD_STATE__DIR)")
+    if has_json:
+        parser.add_argument("--json", action="store_true", help="print JSON (see docs/json.md)")
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def load_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings with `--state` put in."""
+    loaded = settings_module.load(arguments.config)
+    if arguments.state:
+        loaded = loaded.with_value("state", "dir", arguments.state, "--state")
+    return loaded
+
+
+def find_state(arguments: argparse.Namespace) -> str:
+    """Which store a command is about: `--state`, else that of the live daemon, else that of the settings."""
+    if arguments.state:
+        return os.path.abspath(arguments.state)
+    live = runtime.live_state(os.environ)
+    return live or settings_module.state_dir(load_settings(arguments))
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One object. Lone surrogates of undecodable names are escaped, so that it always is valid UTF-8."""
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(data, indent=2)
+    print(text)
+
+
+def clean(text: str, *, keep: str = "") -> str:
+    """Text without control characters: a document or a file name must not steer the terminal."""
+    return "".join(c if c.isprintable() or c in keep else "�" for c in text)
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: '3 s', '12 min', '5 h', '3 days'."""
+    for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (36 * 3600, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at standard output."""
+    return sys.stdout.isatty()

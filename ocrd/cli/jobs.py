@@ -1,0 +1,47 @@
+"""`ocrd jobs`: the documents, newest first."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, print_json
+from ocrd.domain.errors import ExitCode
+from ocrd.domain.jobs import DocumentState
+from ocrd.store import snapshot
+
+SCHEMA = "ocrd.jobs/1"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "jobs", "list the documents, newest first", handle, has_json=True)
+    parser.add_argument("--state-is", "-s", choices=[one.value for one in DocumentState], help="only those")
+    parser.add_argument(
+        "--limit", "-n", type=int, default=50, metavar="N", help="at most so many; 0: all (default 50)"
+    )
+
+
+def handle(arguments: argparse.Namespace) -> ExitCode:
+    """Run."""
+    state = find_state(arguments)
+    with snapshot.opened(state) as connection:
+        found = (
+            []
+            if connection is None
+            else snapshot.jobs(connection, state=arguments.state_is, limit=max(arguments.limit, 0))
+        )
+    if arguments.json:
+        print_json({"schema": SCHEMA, "jobs": found})
+        return ExitCode.OK
+    for job in found:
+        print(_line(job))
+    if not found:
+        print(f"no documents in the store {state}")
+    return ExitCode.OK
+
+
+def _line(job: dict[str, Any]) -> str:
+    pages = f"{job['pages_done']}/{job['pages']}"
+    line = f"{job['id']:>6}  {job['state']:<9}  {pages:>9}  {clean(job['path'])}"
+    return f"{line}\n{'':>30}{job['reason_code']}: {clean(job['reason'])}" if job["reason_code"] else line

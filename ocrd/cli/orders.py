@@ -1,0 +1,116 @@
+"""`ocrd retry`, `cancel`, `pause`, `resume`: act on the queue, whether the daemon runs or not.
+
+The order is left in the store. A running daemon carries it out within a second; without one the command takes
+the daemon's lock for a moment and carries it out itself, so that there is never more than one hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import Any
+
+from ocrd.cli.common import Subparsers, add_command, clean, find_state
+from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater, UsageError
+from ocrd.host import files, runtime
+
+ANSWER_TIMEOUT_S = 15.0
+_POLL_S = 0.1
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the four commands."""
+    retry = add_command(subparsers, "retry", "queue documents again: their pages without text", handle_retry)
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "job", nargs="?", metavar="JOB|PATH", help="the number of a job, or the path of its file"
+    )
+    which.add_argument("--failed", action="store_true", help="all that failed, were rejected, or are partial")
+    which.add_argument("--all", action="store_true", help="all finished documents")
+    retry.add_argument(
+        "--again", action="store_true", help="read all pages again, not only those without text"
+    )
+    retry.add_argument(
+        "--overwrite", action="store_true", help="replace text files of ocrd's that were edited since"
+    )
+    cancel = add_command(subparsers, "cancel", "cancel a document that is queued or running", handle_cancel)
+    cancel.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
+    add_command(
+        subparsers, "pause", "begin no further page", lambda arguments: _order(arguments, "pause", {})
+    )
+    add_command(
+        subparsers, "resume", "go on after a pause", lambda arguments: _order(arguments, "resume", {})
+    )
+
+
+def handle_retry(arguments: argparse.Namespace) -> ExitCode:
+    """Run `retry`."""
+    wanted: dict[str, Any] = {"overwrite": arguments.overwrite, "again": arguments.again}
+    if arguments.failed or arguments.all:
+        wanted |= {"failed": arguments.failed, "all": arguments.all}
+    else:
+        wanted |= _name(arguments.job)
+    return _order(arguments, "retry", wanted)
+
+
+def handle_cancel(arguments: argparse.Namespace) -> ExitCode:
+    """Run `cancel`."""
+    return _order(arguments, "cancel", _name(arguments.job))
+
+
+def _name(job: str) -> dict[str, Any]:
+    if not job:
+        raise UsageError("name a document by its number or its path", hint="ocrd jobs")
+    if job.isdecimal():
+        return {"id": int(job)}
+    folder = os.path.realpath(os.path.dirname(job) or ".")
+    return {"path": os.path.join(folder, os.path.basename(job))}
+
+
+def _order(arguments: argparse.Namespace, verb: str, wanted: dict[str, Any]) -> ExitCode:
+    state = find_state(arguments)
+
+    from ocrd.daemon.build import open_stores
+    from ocrd.store import schema
+
+    if not schema.exists(state):
+        raise StoreError(
+            f"there is no store in {state}", hint="ocrd run makes one; or name it with --state DIR"
+        )
+    lock = files.try_lock(runtime.lock_path(state))
+    try:
+        if lock is not None:
+            schema.upgrade(state)
+        stores = open_stores(state)
+        try:
+            number = stores.commands.send(verb, wanted)
+            answer = _carry_out(stores, number) if lock is not None else _await(stores, number)
+        finally:
+            stores.database.close()
+    finally:
+        if lock is not None:
+            os.close(lock)
+    print(clean(answer["message"]))
+    return ExitCode.OK if answer["ok"] else ExitCode.FAILED
+
+
+def _carry_out(stores: Any, number: int) -> dict[str, Any]:
+    from ocrd.daemon.orders import Orders
+
+    Orders(stores.commands, stores.documents, None).carry_out_waiting()
+    answer: dict[str, Any] = stores.commands.answer_of(number)
+    return answer
+
+
+def _await(stores: Any, number: int) -> dict[str, Any]:
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        answer: dict[str, Any] | None = stores.commands.answer_of(number)
+        if answer is not None:
+            return answer
+        time.sleep(_POLL_S)
+    raise TryAgainLater(
+        f"the daemon did not answer within {ANSWER_TIMEOUT_S:g} s; it will do it when it comes to it",
+        hint="see: ocrd status",
+    )

@@ -1,0 +1,172 @@
+"""`ocrd run`: the daemon in the foreground; with `--once` until the inbox is worked off."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from ocrd.cli.common import Subparsers, add_command, clean, is_terminal, load_settings
+from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
+from ocrd.settings import Settings, state_dir
+
+if TYPE_CHECKING:
+    from ocrd.daemon.build import Stores
+    from ocrd.daemon.supervisor import Progress
+
+_GONE = {ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers, "run", "watch the inbox and write text beside what is dropped there", handle
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="work the inbox off, then end (1 if a document is not done)"
+    )
+    parser.add_argument(
+        "--inbox", action="append", metavar="DIR", help="a folder to watch; may be given several times"
+    )
+    parser.add_argument("--engine", metavar="KIND", help="auto, embedded, or an installed plug-in")
+
+
+def handle(arguments: argparse.Namespace) -> ExitCode:
+    """Run."""
+    settings = load_settings(arguments)
+    if arguments.inbox:
+        settings = settings.with_value("inbox", "paths", arguments.inbox, "--inbox")
+    if arguments.engine:
+        settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
+    roots = check_inboxes(settings)
+    state = state_dir(settings)
+
+    from ocrd.daemon.supervisor import Run, Supervisor
+    from ocrd.telemetry import logs
+
+    show_bar = arguments.once and sys.stderr.isatty()
+    # A progress bar and log lines on the same terminal would tear each other up.
+    logs.configure(level="warning" if show_bar else settings.log.level, output_format=settings.log.format)
+    if not arguments.once:
+        return Supervisor(Run(settings, state, roots, once=False)).run()
+    began = time.time()
+    with _Bar(shown=show_bar) as bar:
+        code = Supervisor(Run(settings, state, roots, once=True, progress=bar.update)).run()
+    failed = _print_summary(state, roots, began)
+    return ExitCode.FAILED if code is ExitCode.OK and failed else code
+
+
+def check_inboxes(settings: Settings) -> tuple[bytes, ...]:
+    """The folders as absolute paths. Raises ConfigError: none given, not a folder, one inside another."""
+    if not settings.inbox.paths:
+        raise ConfigError(
+            "no inbox is configured",
+            hint="ocrd run --inbox DIR, or make a settings file with: ocrd config init",
+        )
+    roots = tuple(os.path.realpath(os.fsencode(os.path.expanduser(path))) for path in settings.inbox.paths)
+    for root, given in zip(roots, settings.inbox.paths, strict=True):
+        if not os.path.isdir(root):
+            raise ConfigError(f"the inbox {given} is not a folder", hint=f"mkdir -p {given}")
+        inside = next((other for other in roots if root.startswith(other.rstrip(b"/") + b"/")), None)
+        if inside is not None or roots.count(root) > 1:
+            raise ConfigError(
+                f"the inbox {given} lies inside another one, or is given twice",
+                hint="name only the outer folder",
+            )
+    return roots
+
+
+class _Bar:
+    """A progress bar on the terminal; nothing elsewhere."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._last = 0.0
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("pages"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("looking into the inbox", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._progress.stop()
+
+    @property
+    def update(self) -> Progress | None:
+        """What the supervisor calls every now and then."""
+        return self._update if self._shown else None
+
+    def _update(self, stores: Stores) -> None:
+        if time.monotonic() - self._last < 0.2:
+            return
+        self._last = time.monotonic()
+        settled, total = stores.pages.progress()
+        left = stores.documents.unfinished()
+        name = f"{left} document{'' if left == 1 else 's'} left"
+        self._progress.update(self._task, completed=settled, total=total or None, description=name)
+
+
+def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:
+    """What this run did, and which documents of its inboxes are not done; whether there are any."""
+    from ocrd.store import snapshot
+
+    with snapshot.opened(state) as connection:
+        if connection is None:
+            return True
+        listed = snapshot.jobs_below(connection, [os.fsdecode(root) for root in roots])
+        listed = [job for job in listed if job["reason_code"] not in _GONE]
+        worked = [job for job in listed if (job["finished_at"] or 0) >= began]
+        firsts = {job["id"]: snapshot.first_line(connection, job["id"]) for job in worked}
+    failed = [job for job in listed if job["state"] != "done"]
+    _print_table(worked, firsts)
+    _print_counts(listed, worked, failed)
+    return bool(failed)
+
+
+def _print_table(worked: list[dict[str, Any]], firsts: dict[int, str]) -> None:
+    if not worked:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("file", "pages", "seconds", "state", "text"):
+        table.add_column(title, justify="right" if title in {"pages", "seconds"} else "left", no_wrap=True)
+    common = os.path.commonpath([os.path.dirname(job["path"]) for job in worked])
+    for job in sorted(worked, key=lambda one: str(one["path"])):
+        name = clean(os.path.relpath(job["path"], common).encode("utf-8", "replace").decode())
+        remark = firsts[job["id"]] or job["reason"]
+        cells = (name, str(job["pages"] or "-"), f"{job['seconds']:.1f}", job["state"], clean(remark))
+        table.add_row(*(Text(cell, overflow="ellipsis") for cell in cells))
+    Console(width=None if is_terminal() else 120).print(table)
+
+
+def _print_counts(
+    listed: list[dict[str, Any]], worked: list[dict[str, Any]], failed: list[dict[str, Any]]
+) -> None:
+    pages = sum(job["pages_done"] for job in worked)
+    before = len(listed) - len(worked)
+    parts = [f"{len(worked)} documents worked on, {pages} pages read"]
+    if before:
+        parts.append(f"{before} were settled before")
+    print("; ".join(parts))
+    if failed:
+        print(f"{len(failed)} not done: ocrd jobs, or ocrd show FILE for the reasons")

@@ -1,0 +1,98 @@
+"""`ocrd show`: one document with its pages and attempts, or its text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, print_json
+from ocrd.domain.errors import ExitCode, UsageError
+from ocrd.store import snapshot
+
+SCHEMA = "ocrd.show/1"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers, "show", "show one document with its pages and attempts", handle, has_json=True
+    )
+    parser.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
+    parser.add_argument(
+        "--text", action="store_true", help="print its text as far as it is read, and nothing else"
+    )
+
+
+def handle(arguments: argparse.Namespace) -> ExitCode:
+    """Run."""
+    state = find_state(arguments)
+    with snapshot.opened(state) as connection:
+        job = None if connection is None else find(connection, arguments.job)
+        if connection is None or job is None:
+            raise UsageError(f"there is no document {arguments.job} in {state}", hint="ocrd jobs")
+        if arguments.text:
+            _print_text(connection, job["id"])
+            return ExitCode.OK
+        job["page_list"] = snapshot.pages(connection, job["id"])
+        job["outputs"] = snapshot.outputs(connection, job["id"])
+    if arguments.json:
+        print_json({"schema": SCHEMA, **job})
+    else:
+        print("\n".join(_to_lines(job)))
+    return ExitCode.OK
+
+
+def find(connection: sqlite3.Connection, named: str) -> dict[str, Any] | None:
+    """A document by number or path; a file whose name is a number is named with its folder (`./7`)."""
+    if named.isdecimal():
+        return snapshot.job(connection, int(named))
+    absolute = os.path.join(os.path.realpath(os.path.dirname(named) or "."), os.path.basename(named))
+    return snapshot.job_of_path(connection, os.fsencode(absolute))
+
+
+def _print_text(connection: sqlite3.Connection, document_id: int) -> None:
+    for number, page_state, reason, text in snapshot.page_texts(connection, document_id):
+        if number > 1:
+            print("\f", end="")
+        if text:
+            print(clean(text, keep="\n\t"))
+        elif page_state not in {"done", "blank"}:
+            print(f"[ocrd: page {number}: no text: {clean(reason) or page_state}]")
+
+
+def _to_lines(job: dict[str, Any]) -> Iterator[str]:
+    yield f"document {job['id']}: {clean(job['path'])}"
+    yield f"state      {job['state']}" + (f" ({job['reason_code']})" if job["reason_code"] else "")
+    if job["reason"]:
+        yield f"reason     {clean(job['reason'])}"
+    yield f"content    {job['media_type'] or 'unknown'}, revision {job['revision']}"
+    yield f"pages      {job['pages_done']} of {job['pages']} read"
+    yield f"taken in   {_moment(job['created_at'])}"
+    if job["finished_at"]:
+        yield f"finished   {_moment(job['finished_at'])}, after {job['seconds']:g} s of work"
+    for output in job["outputs"]:
+        yield f"{output['format']:<10} {clean(output['path'])}"
+    for page in job["page_list"]:
+        yield f"page {page['number']:>5}  {page['state']:<9} {page['verdict']:<8} {clean(page['reason'])}".rstrip()
+        for attempt in page["attempts"]:
+            yield f"           {_attempt_line(attempt)}"
+
+
+def _attempt_line(attempt: dict[str, Any]) -> str:
+    parts = [
+        f"{attempt['number']}. {attempt['engine']}",
+        attempt["model_revision"],
+        f"{attempt['seconds']:.2f} s",
+    ]
+    if attempt["dpi"]:
+        parts.append(f"{attempt['dpi']:g} DPI")
+    parts.append(attempt["verdict"])
+    return ", ".join(part for part in parts if part)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,190 @@
+"""`ocrd status`: is the daemon alive, what does it do, how far is it, what went wrong. Answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, is_terminal, print_json
+from ocrd.domain.errors import ExitCode
+from ocrd.domain.jobs import DocumentState, PageState, Verdict
+from ocrd.host import files, runtime
+from ocrd.store import snapshot
+
+SCHEMA = "ocrd.status/1"
+_ERRORS_SHOWN = 5
+_WATCH_S = 1.0
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers, "status", "show what the daemon does and how far it is", handle, has_json=True
+    )
+    parser.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
+
+
+def handle(arguments: argparse.Namespace) -> ExitCode:
+    """Run."""
+    state = find_state(arguments)
+    if arguments.watch:
+        return _watch(state)
+    status = read(state)
+    if arguments.json:
+        print_json(status)
+    else:
+        print("\n".join(to_lines(status)))
+    return ExitCode.OK
+
+
+def read(state: str) -> dict[str, Any]:
+    """The status as it is documented in docs/json.md."""
+    now = time.time()
+    alive = files.is_locked(runtime.lock_path(state))
+    with snapshot.opened(state) as connection:
+        if connection is None:
+            return _empty(state, alive=alive)
+        counts = snapshot.counts(connection)
+        heartbeat, beat_at = snapshot.fact(connection, "heartbeat") or ({}, None)
+        paused = snapshot.fact(connection, "paused")
+        rate = snapshot.pages_per_minute(connection, now)
+        oldest = snapshot.oldest_queued(connection)
+        errors = snapshot.last_errors(connection, _ERRORS_SHOWN)
+    return {
+        **_empty(state, alive=alive),
+        "daemon": _daemon(heartbeat, beat_at, alive=alive, now=now),
+        "paused": paused is not None,
+        "documents": {one.value: counts["document"].get(one, 0) for one in DocumentState},
+        "pages": {one.value: counts["page"].get(one, 0) for one in PageState},
+        "suspect": counts["verdict"].get(Verdict.SUSPECT, 0),
+        "oldest_queued_s": None if oldest is None else round(now - oldest, 1),
+        "pages_per_min": round(rate, 1),
+        "eta_s": _eta_s(counts["page"], rate),
+        "engine": heartbeat.get("engine") if alive else None,
+        "errors": [
+            {key: error[key] for key in ("id", "path", "state", "reason_code", "reason", "finished_at")}
+            for error in errors
+        ],
+    }
+
+
+def _empty(state: str, *, alive: bool) -> dict[str, Any]:
+    """The status of a store without anything in it; `server` and `vram` are there for the engine on a GPU."""
+    return {
+        "schema": SCHEMA,
+        "state": state,
+        "daemon": {"alive": alive, "pid": None, "inboxes": []},
+        "paused": False,
+        "documents": {one.value: 0 for one in DocumentState},
+        "pages": {one.value: 0 for one in PageState},
+        "suspect": 0,
+        "oldest_queued_s": None,
+        "pages_per_min": 0.0,
+        "eta_s": None,
+        "engine": None,
+        "server": {"state": "absent", "phase": None, "eta_s": None, "model": None},
+        "vram": {"used_mib": None, "free_mib": None, "budget_mib": None},
+        "errors": [],
+    }
+
+
+def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, now: float) -> dict[str, Any]:
+    if not alive:
+        return {"alive": False, "pid": None, "inboxes": [], "last_seen": beat_at}
+    return {
+        "alive": True,
+        "pid": heartbeat.get("pid"),
+        "version": heartbeat.get("version"),
+        "since_s": round(now - heartbeat["started_at"], 1) if "started_at" in heartbeat else None,
+        "heartbeat_age_s": None if beat_at is None else round(now - beat_at, 1),
+        "inboxes": heartbeat.get("inboxes", []),
+    }
+
+
+def _eta_s(pages: dict[str, int], rate: float) -> int | None:
+    """Seconds until the known pages are read at the present rate; None where that cannot be said."""
+    left = sum(pages.get(one, 0) for one in (PageState.PENDING, PageState.RUNNING, PageState.PARKED))
+    if not left:
+        return 0
+    return round(left / rate * 60) if rate > 0 else None
+
+
+def to_lines(status: dict[str, Any]) -> Iterator[str]:
+    """The status for people."""
+    yield _daemon_line(status)
+    yield f"store      {clean(status['state'])}"
+    for inbox in status["daemon"]["inboxes"]:
+        yield f"inbox      {_inbox_line(inbox)}"
+    if status["engine"]:
+        yield f"engine     {_engine_line(status['engine'])}"
+    yield f"documents  {_counts_line(status['documents'])}"
+    if status["oldest_queued_s"] is not None:
+        yield f"           the oldest waits since {in_words(status['oldest_queued_s'])}"
+    suspect = f" · suspect {status['suspect']}" if status["suspect"] else ""
+    yield f"pages      {_counts_line(status['pages'])}{suspect}"
+    yield f"speed      {_speed_line(status)}"
+    if status["errors"]:
+        yield "last errors"
+        for error in status["errors"]:
+            yield f"  {clean(error['path'])}: {error['state']} ({error['reason_code']})"
+            yield f"      {clean(error['reason'])}"
+
+
+def _daemon_line(status: dict[str, Any]) -> str:
+    daemon = status["daemon"]
+    paused = " · PAUSED (go on with: ocrd resume)" if status["paused"] else ""
+    if not daemon["alive"]:
+        return f"daemon     not running (start it with: ocrd run){paused}"
+    since = "" if daemon.get("since_s") is None else f", since {in_words(daemon['since_s'])}"
+    late = (daemon.get("heartbeat_age_s") or 0) > 60
+    stuck = f" · NO SIGN OF LIFE for {in_words(daemon['heartbeat_age_s'])}" if late else ""
+    return f"daemon     running (pid {daemon['pid']}{since}){paused}{stuck}"
+
+
+def _inbox_line(inbox: dict[str, Any]) -> str:
+    parts = [inbox["mode"]]
+    if inbox.get("missing"):
+        parts = ["MISSING: the folder cannot be read"]
+    if inbox.get("last_scan"):
+        parts.append(f"last scan {in_words(max(time.time() - inbox['last_scan'], 0))} ago")
+    if inbox.get("waiting"):
+        parts.append(f"{inbox['waiting']} not complete yet")
+    if inbox.get("skipped"):
+        skipped = ", ".join(f"{number} {why}" for why, number in sorted(inbox["skipped"].items()))
+        parts.append(f"passed over: {skipped}")
+    return f"{clean(inbox['path'])} ({'; '.join(parts)})"
+
+
+def _engine_line(engine: dict[str, Any]) -> str:
+    line = f"{engine['kind']}, reads {engine['reading']} of at most {engine['slots']} pages at a time"
+    return f"{line} · RESTS: {clean(engine['problem'])}" if engine["problem"] else line
+
+
+def _counts_line(counts: dict[str, int]) -> str:
+    shown = [f"{state} {number}" for state, number in counts.items() if number]
+    return " · ".join(shown) or "none"
+
+
+def _speed_line(status: dict[str, Any]) -> str:
+    rate = f"{status['pages_per_min']:g} pages/min"
+    if status["eta_s"] == 0:
+        return f"{rate}, nothing left to do"
+    return f"{rate}, about {in_words(status['eta_s'])} left" if status["eta_s"] else rate
+
+
+def _watch(state: str) -> ExitCode:
+    """Show it again and again. On a terminal in place; elsewhere one block after the other."""
+    if not is_terminal():
+        while True:
+            print("\n".join(to_lines(read(state))), flush=True)
+            print(flush=True)
+            time.sleep(_WATCH_S)
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(Text("\n".join(to_lines(read(state)))), refresh=True)
+            time.sleep(_WATCH_S)

@@ -1,0 +1,167 @@
+"""The one place that constructs things: from settings to the parts of a daemon."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from ocrd.daemon.admission import Admission
+from ocrd.daemon.orders import Orders
+from ocrd.daemon.publisher import Publisher
+from ocrd.daemon.receiver import INTAKE_THREADS, Receiver, ReceiverParts
+from ocrd.daemon.worker import Worker, WorkerParts
+from ocrd.domain.documents import Request
+from ocrd.domain.errors import ConfigError
+from ocrd.domain.ports import Clock, Recognizer
+from ocrd.host.clock import SystemClock
+from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
+from ocrd.settings import Settings
+from ocrd.store.commands import CommandStore
+from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
+from ocrd.store.engine import Database
+from ocrd.store.outputs import OutputStore
+from ocrd.store.pages import PageStore
+
+ENGINE_GROUP = "ocrd.engines"
+"""Entry points of this group are functions from Settings to a Recognizer; `[engine] kind` names one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The open store, by subject."""
+
+    database: Database
+    documents: DocumentStore
+    pages: PageStore
+    outputs: OutputStore
+    commands: CommandStore
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A daemon, put together and not started."""
+
+    stores: Stores
+    rasterizer: Rasterizer
+    recognizer: Recognizer
+    worker: Worker
+    receiver: Receiver
+    orders: Orders
+
+
+def open_stores(folder: str, clock: Clock | None = None) -> Stores:
+    """The store of a state folder whose schema is up to date."""
+    clock = clock or SystemClock()
+    database = Database(folder)
+    return Stores(
+        database,
+        DocumentStore(database, clock),
+        PageStore(database, clock),
+        OutputStore(database, clock),
+        CommandStore(database, clock),
+    )
+
+
+def build_recognizer(settings: Settings) -> Recognizer:
+    """The engine that the settings name. Raises ServiceMissing or ConfigError; the engine starts in the background."""
+    kind = settings.engine.kind
+    if kind in {"auto", "embedded"}:
+        return _build_embedded(settings)
+    plugins = {point.name: point for point in entry_points(group=ENGINE_GROUP)}
+    if kind not in plugins:
+        known = ", ".join(["auto", "embedded", *sorted(plugins)])
+        raise ConfigError(f"[engine] kind: there is no engine {kind!r}", hint=f"known engines: {known}")
+    factory: Callable[[Settings], Recognizer] = plugins[kind].load()
+    return factory(settings)
+
+
+def _build_embedded(settings: Settings) -> Recognizer:
+    from ocrd.pipeline.recognizer import tessdata
+    from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
+
+    folder = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
+    recognizer = EmbeddedRecognizer(folder, settings.engine.languages, workers=engine_workers(settings))
+    recognizer.warm()
+    return recognizer
+
+
+def engine_workers(settings: Settings) -> int:
+    """A worker a core that this process may use."""
+    return settings.engine.workers or len(os.sched_getaffinity(0))
+
+
+def raster_workers(settings: Settings) -> int:
+    """Rendering costs a tenth of reading, so a few helpers feed many workers; two, so that one may hang."""
+    return settings.raster.workers or max(2, engine_workers(settings) // 4)
+
+
+def render_policy(settings: Settings) -> RenderPolicy:
+    """The rasterizer's part of the settings."""
+    return RenderPolicy(
+        dpi=settings.raster.dpi,
+        min_dpi=settings.raster.min_dpi,
+        max_page_pixels=round(settings.limits.page_megapixels * 1e6),
+        max_image_pixels=round(settings.limits.image_megapixels * 1e6),
+        max_pages=settings.limits.pages,
+        page_timeout_s=settings.raster.page_timeout_s,
+        memory_mib=settings.raster.memory_mib,
+    )
+
+
+def fingerprint(settings: Settings) -> str:
+    """Of the settings that shape a page's text: with the same content and fingerprint, pages are reused."""
+    shaping = {
+        "languages": settings.engine.languages,
+        "engine": "auto" if settings.engine.kind == "auto" else settings.engine.kind,
+        "dpi": settings.raster.dpi,
+        "min_dpi": settings.raster.min_dpi,
+    }
+    text = json.dumps(shaping, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def build(
+    settings: Settings, stores: Stores, recognizer: Recognizer, roots: Sequence[bytes], *, once: bool
+) -> Parts:
+    """Put a daemon together."""
+    feeders = raster_workers(settings)
+    rasterizer = Rasterizer(render_policy(settings), workers=feeders + INTAKE_THREADS)
+    publisher = Publisher(
+        stores.outputs, formats=settings.output.formats, error_file=settings.output.error_file
+    )
+    admission = Admission(
+        rasterizer, max_bytes=settings.limits.file_mib << 20, fingerprint=fingerprint(settings)
+    )
+    worker = Worker(
+        WorkerParts(
+            documents=stores.documents,
+            pages=stores.pages,
+            publisher=publisher,
+            admission=admission,
+            rasterizer=rasterizer,
+            recognizer=recognizer,
+            request=Request(languages=settings.engine.languages, timeout_s=settings.engine.page_timeout_s),
+            folder=os.path.join(os.path.dirname(stores.database.path), "work"),
+            window=settings.raster.window_pages,
+            feeders=feeders,
+        )
+    )
+    receiver = Receiver(
+        roots,
+        settings.inbox,
+        ReceiverParts(
+            clock=SystemClock(),
+            admission=admission,
+            publisher=publisher,
+            documents=stores.documents,
+            outputs=stores.outputs,
+            worker=worker,
+        ),
+        once=once,
+    )
+    orders = Orders(stores.commands, stores.documents, worker)
+    return Parts(stores, rasterizer, recognizer, worker, receiver, orders)

@@ -1,0 +1,127 @@
+"""What the command line may ask: retry, cancel, pause, resume. Carried out by whoever holds the daemon's lock,
+which is the daemon while it runs and the command itself otherwise."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+from ocrd.domain.errors import ReasonCode
+from ocrd.domain.jobs import FINAL_DOCUMENTS, DocumentState
+from ocrd.store.commands import Command, CommandStore
+from ocrd.store.documents import DocumentStore, Job
+
+PAUSED = "paused"
+"""Key of the fact that the queue is paused; it outlives the daemon."""
+
+
+class Hands(Protocol):
+    """What an order needs of a running worker."""
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop or go on beginning pages."""
+
+    def end(self, document_id: int, code: ReasonCode, reason: str) -> bool:
+        """Cancel a document that is in hand; whether it was."""
+
+    def notify(self) -> None:
+        """There may be work."""
+
+
+class Orders:
+    """Carries out commands. An answer always has `message`, and `ok`."""
+
+    def __init__(self, commands: CommandStore, documents: DocumentStore, hands: Hands | None) -> None:
+        self._commands = commands
+        self._documents = documents
+        self._hands = hands
+
+    def carry_out_waiting(self) -> int:
+        """Do everything that was asked; how much it was."""
+        waiting = self._commands.waiting()
+        for command in waiting:
+            self._commands.answer(command.id, self._carry_out(command))
+        return len(waiting)
+
+    def _carry_out(self, command: Command) -> dict[str, Any]:
+        match command.verb:
+            case "pause":
+                return self._pause()
+            case "resume":
+                return self._resume()
+            case "retry":
+                return self._retry(command.arguments)
+            case "cancel":
+                return self._cancel(command.arguments)
+            case unknown:
+                return _answer(f"this ocrd does not know the command {unknown!r}", ok=False)
+
+    def _pause(self) -> dict[str, Any]:
+        self._commands.set_fact(PAUSED, "paused by the user")
+        if self._hands is not None:
+            self._hands.pause(paused=True)
+        return _answer("the queue is paused; pages in hand are finished. Go on with: ocrd resume")
+
+    def _resume(self) -> dict[str, Any]:
+        was_paused = self._commands.fact(PAUSED) is not None
+        self._commands.drop_fact(PAUSED)
+        if self._hands is not None:
+            self._hands.pause(paused=False)
+        return _answer("the queue goes on" if was_paused else "the queue was not paused")
+
+    def _retry(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        options = {"overwrite": bool(arguments.get("overwrite")), "again": bool(arguments.get("again"))}
+        if arguments.get("failed"):
+            states = (DocumentState.FAILED, DocumentState.PARTIAL, DocumentState.REJECTED)
+            chosen = self._documents.ids_in_states(states)
+        elif arguments.get("all"):
+            chosen = self._documents.ids_in_states(tuple(FINAL_DOCUMENTS))
+        else:
+            job = self._find(arguments)
+            if job is None:
+                return _unknown(arguments)
+            chosen = [job.id]
+        retried = [number for number in chosen if self._documents.retry(number, **options)]
+        if self._hands is not None:
+            self._hands.notify()
+        if len(chosen) == 1 and not retried:
+            return _answer(
+                f"document {chosen[0]} is not finished yet, so there is nothing to retry", ok=False
+            )
+        return _answer(f"queued again: {_count(len(retried))}", documents=retried)
+
+    def _cancel(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        job = self._find(arguments)
+        if job is None:
+            return _unknown(arguments)
+        state = self._documents.cancel(job.id)
+        if state is DocumentState.CANCELLED:
+            return _answer(f"cancelled: {job.name}", documents=[job.id])
+        reason = "cancelled by the user"
+        if (
+            state is DocumentState.RUNNING
+            and self._hands
+            and self._hands.end(job.id, ReasonCode.CANCELLED, reason)
+        ):
+            return _answer(
+                f"being cancelled, the pages in hand are finished first: {job.name}", documents=[job.id]
+            )
+        return _answer(f"document {job.id} is {state} already: {job.name}", ok=False)
+
+    def _find(self, arguments: dict[str, Any]) -> Job | None:
+        if "id" in arguments:
+            return self._documents.find(int(arguments["id"]))
+        return self._documents.find_path(os.fsencode(arguments["path"]))
+
+
+def _answer(message: str, *, ok: bool = True, **more: Any) -> dict[str, Any]:
+    return {"ok": ok, "message": message, **more}
+
+
+def _unknown(arguments: dict[str, Any]) -> dict[str, Any]:
+    named = arguments.get("id") or arguments.get("path")
+    return _answer(f"there is no document {named}; see: ocrd jobs", ok=False)
+
+
+def _count(number: int) -> str:
+    return "1 document" if number == 1 else f"{number} documents"

@@ -1,0 +1,300 @@
+"""Images as pages, by Pillow: runs in the rasterizer's job process, where memory and time are limited.
+
+A page keeps its native pixels; it becomes 8-bit, upright, opaque on white, with square pixels and a resolution.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, ImageFile, ImageOps
+
+from ocrd.domain.documents import MediaType, PageImage
+from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
+from ocrd.domain.quality import ink_share
+from ocrd.pipeline.rasterizer import RenderPolicy
+
+_PLUGINS = {
+    MediaType.PNG: ("PNG",),
+    MediaType.JPEG: ("JPEG", "MPO"),
+    MediaType.TIFF: ("TIFF",),
+    MediaType.WEBP: ("WEBP",),
+    MediaType.BMP: ("BMP", "DIB"),
+    MediaType.GIF: ("GIF",),
+    MediaType.JPEG2000: ("JPEG2000",),
+    MediaType.NETPBM: ("PPM",),
+}
+PLAUSIBLE_DPI = (50.0, 2400.0)
+LONGEST_SIDE_IN = 50.0
+"""A page longer than this (A0 is 46.8 in) was not scanned: its resolution is a program's default."""
+SCREEN_DPI = (72, 96)
+LONGEST_SCREEN_SIDE_IN = 17.0
+"""72 and 96 DPI are what programs write that know nothing; they are believed up to A3."""
+A4_LONG_SIDE_IN = 11.69
+ESTIMATED_DPI = (70.0, 600.0)
+SQUARE_TOLERANCE = 1.1
+"""A fax of normal resolution has 204 × 98 DPI: beyond this ratio the pixels are made square."""
+MOST_OBLONG = 4.0
+TRUNCATED_NOTE = "the image ends early; its lower part is missing"
+
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's plugins raise on broken files, found with its own collection of crashing files."""
+
+
+class TooManyPixels(Exception):
+    """The header promises more pixels than are decoded; nothing was decoded."""
+
+
+def count_pages(source: str, media_type: MediaType, policy: RenderPolicy) -> int:
+    """Pages of an image file from its headers, at most `max_pages` + 1. Raises InputRejected."""
+    try:
+        with _opened(source, media_type, policy) as image:
+            return _count_frames(image, policy.max_pages) if media_type is MediaType.TIFF else 1
+    except TooManyPixels as err:
+        raise InputRejected(
+            ReasonCode.TOO_MANY_PIXELS,
+            str(err),
+            hint="scan it at a lower resolution, or raise [limits] image_megapixels",
+        ) from err
+    except _DECODE_ERRORS as err:
+        _pass_on(err)
+        raise InputRejected(
+            ReasonCode.DAMAGED,
+            f"the {media_type.name} image cannot be opened: {_plain(err, source)}",
+            hint="scan or save it again",
+        ) from err
+
+
+def _count_frames(image: Image.Image, limit: int) -> int:
+    """Frames that can be reached. One with a broken header ends the count, for what follows it is unknown."""
+    count = 1
+    while count <= limit:
+        try:
+            image.seek(count)
+        except EOFError:
+            break
+        except _DECODE_ERRORS:
+            return count + 1  # its page says what is wrong
+        count += 1
+    return count
+
+
+def render_pages(
+    source: str, media_type: MediaType, numbers: list[int], policy: RenderPolicy, stem: str
+) -> dict[int, PageImage | PageFault]:
+    """Write the pages as PGM (PPM in colour) files `<stem>-<number>.pgm`; an entry for every number."""
+    return {number: _render(source, media_type, number, policy, stem) for number in numbers}
+
+
+def _render(
+    source: str, media_type: MediaType, number: int, policy: RenderPolicy, stem: str
+) -> PageImage | PageFault:
+    try:
+        page, dpi, notes = _load(source, media_type, number, policy)
+    except TooManyPixels as err:
+        return PageFault(ReasonCode.TOO_MANY_PIXELS, f"page {number}: {err}")
+    except _DECODE_ERRORS as err:
+        _pass_on(err)
+        return PageFault(
+            ReasonCode.RENDER_FAILED, f"page {number} cannot be decoded: {_plain(err, source)}"
+        )
+    path = f"{stem}-{number:06d}.{'pgm' if policy.grayscale else 'ppm'}"
+    page.save(path, "PPM")
+    ink = ink_share(page.convert("L").histogram())
+    return PageImage(
+        path=path, number=number, width=page.width, height=page.height, dpi=dpi, ink=ink, notes=notes
+    )
+
+
+def _load(
+    source: str, media_type: MediaType, number: int, policy: RenderPolicy
+) -> tuple[Image.Image, float, tuple[str, ...]]:
+    try:
+        return *_decode(source, media_type, number, policy), ()
+    except _DECODE_ERRORS as err:
+        _pass_on(err)
+        page, dpi = _decode_what_is_there(source, media_type, number, policy, err)
+        return page, dpi, (TRUNCATED_NOTE,)
+
+
+def _decode_what_is_there(
+    source: str, media_type: MediaType, number: int, policy: RenderPolicy, cause: Exception
+) -> tuple[Image.Image, float]:
+    """Decode a file whose tail is missing; raises the first error again if that shows nothing at all."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        page, dpi = _decode(source, media_type, number, policy)
+    except _DECODE_ERRORS as err:
+        _pass_on(err)
+        raise cause from err
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    lowest, highest = page.convert("L").getextrema()
+    if lowest == highest:
+        raise cause
+    return page, dpi
+
+
+def _decode(
+    source: str, media_type: MediaType, number: int, policy: RenderPolicy
+) -> tuple[Image.Image, float]:
+    with _opened(source, media_type, policy) as image:
+        if number > 1:
+            if media_type is not MediaType.TIFF:
+                raise ValueError(f"the file has no page {number}")
+            image.seek(number - 1)
+            _refuse_bomb(image, policy)
+        size, resolution = image.size, read_resolution(image)
+        _reduce_while_decoding(image, policy)
+        image.load()
+        turned = ImageOps.exif_transpose(_to_eight_bit(image, "L" if policy.grayscale else "RGB"))
+        if media_type is not MediaType.TIFF:  # Pillow turns TIFF images itself when it decodes them
+            turned = _turn_upright(turned, image)
+        return _to_page(turned, size, resolution, policy.max_page_pixels)
+
+
+@contextmanager
+def _opened(source: str, media_type: MediaType, policy: RenderPolicy) -> Iterator[Image.Image]:
+    """The image with only its header read. Raises TooManyPixels before any pixel costs memory."""
+    Image.MAX_IMAGE_PIXELS = policy.max_image_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(source, formats=_PLUGINS[media_type]) as image:
+                _refuse_bomb(image, policy)
+                yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as err:
+        limit = policy.max_image_pixels / 1e6
+        raise TooManyPixels(f"the image promises more than the {limit:.0f} megapixels allowed") from err
+
+
+def _refuse_bomb(image: Image.Image, policy: RenderPolicy) -> None:
+    pixels = image.width * image.height
+    if pixels > policy.max_image_pixels:
+        raise TooManyPixels(
+            f"the image has {image.width} × {image.height} pixels ({pixels / 1e6:.0f} megapixels), "
+            f"more than the {policy.max_image_pixels / 1e6:.0f} megapixels allowed"
+        )
+
+
+def _reduce_while_decoding(image: Image.Image, policy: RenderPolicy) -> None:
+    """A JPEG that is far too large is decoded at a half, a quarter or an eighth, which saves its memory."""
+    pixels = image.width * image.height
+    if pixels > policy.max_page_pixels:
+        scale = math.sqrt(policy.max_page_pixels / pixels)
+        image.draft(None, (int(image.width * scale), int(image.height * scale)))  # never below that size
+
+
+def _to_eight_bit(image: Image.Image, mode: str) -> Image.Image:
+    """Any of Pillow's modes as opaque `L` or `RGB`; transparent places become white, as on paper."""
+    if image.mode.startswith("I;16"):
+        return _scale_16_bit(image).convert(mode)
+    if image.mode in ("I", "F"):
+        return _scale_to_range(image).convert(mode)
+    if image.mode == "LAB":  # its first band is the lightness
+        return image.getchannel("L").convert(mode)
+    if image.has_transparency_data:
+        return _on_white(image.convert("LA" if image.mode in ("LA", "La") else "RGBA"), mode)
+    if image.mode not in ("1", "L", "RGB"):  # CMYK, YCbCr, HSV, palettes and RGBX
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    opaque = image.getchannel("L") if image.mode == "LA" else image.convert("RGB")
+    paper = Image.new(mode, image.size, "white")
+    paper.paste(opaque.convert(mode), mask=image.getchannel("A"))
+    return paper
+
+
+def _scale_16_bit(image: Image.Image) -> Image.Image:
+    """The high byte of each pixel; of 12-bit data, which scanners put into 16, the upper 8 of its bits."""
+    highest = image.getextrema()[1]
+    if isinstance(highest, float) and highest < 4096:  # noqa: SIM102 - filled in below
+        pass
+    return _linear(image.convert("I"), 1 / 16 if _number(highest) < 4096 else 1 / 256)
+
+
+def _scale_to_range(image: Image.Image) -> Image.Image:
+    """32-bit values by the range they use: 0..1, 8 bits, 16 bits, or from the lowest to the highest."""
+    lowest, highest = (_number(value) for value in image.getextrema())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("its pixels are no numbers")
+    if lowest < 0 or highest > 0xFFFF:
+        return _linear(image, 255 / max(highest - lowest, 1e-9), -lowest)
+    if image.mode == "F" and highest <= 1:
+        return _linear(image, 255.0)
+    return _linear(image, 1.0 if highest <= 0xFF else 1 / 256)
+
+
+def _linear(image: Image.Image, factor: float, shift: float = 0.0) -> Image.Image:
+    return image.point(lambda value: value * factor + shift * factor).convert("L")
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _turn_upright(page: Image.Image, original: Image.Image) -> Image.Image:
+    return page
+
+
+def read_resolution(image: Image.Image) -> tuple[float, float] | None:
+    """Horizontal and vertical DPI as the file says; None where it says nothing that can be true of a page."""
+    try:
+        across, down = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    if not all(PLAUSIBLE_DPI[0] <= value <= PLAUSIBLE_DPI[1] for value in (across, down)):
+        return None
+    longest_in = max(image.width / across, image.height / down)
+    limit_in = LONGEST_SCREEN_SIDE_IN if round(across) in SCREEN_DPI else LONGEST_SIDE_IN
+    return (across, down) if longest_in <= limit_in else None
+
+
+def estimate_dpi(width: int, height: int) -> float:
+    """The resolution of an image that does not tell it, taken as an A4 page. Pixels in, DPI out."""
+    lowest, highest = ESTIMATED_DPI
+    return min(highest, max(lowest, max(width, height) / A4_LONG_SIDE_IN))
+
+
+def _to_page(
+    image: Image.Image, size: tuple[int, int], resolution: tuple[float, float] | None, max_pixels: int
+) -> tuple[Image.Image, float]:
+    raise NotImplementedError
+
+
+def _pass_on(err: BaseException) -> None:
+    """A full disk or an unreadable file is no fault of the image."""
+    if isinstance(err, OSError) and err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE}:
+        raise err
+
+
+def _plain(err: Exception, source: str) -> str:
+    """An error in words for people, without our name of the file."""
+    if isinstance(err, Image.UnidentifiedImageError):
+        return "its header is broken"
+    text = str(err).replace(source, "the file").strip().rstrip(".")
+    return text[:200] if text else type(err).__name__
