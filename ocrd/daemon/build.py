@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from ocrd.daemon.admission import Admission
+from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.orders import Orders
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import INTAKE_THREADS, Receiver, ReceiverParts
@@ -133,6 +134,7 @@ def build(
     publisher = Publisher(
         stores.outputs, formats=settings.output.formats, error_file=settings.output.error_file
     )
+    finisher = Finisher(stores.documents, stores.pages, publisher)
     admission = Admission(
         rasterizer, max_bytes=settings.limits.file_mib << 20, fingerprint=fingerprint(settings)
     )
@@ -140,7 +142,7 @@ def build(
         WorkerParts(
             documents=stores.documents,
             pages=stores.pages,
-            publisher=publisher,
+            finisher=finisher,
             admission=admission,
             rasterizer=rasterizer,
             recognizer=recognizer,
@@ -157,6 +159,7 @@ def build(
             clock=SystemClock(),
             admission=admission,
             publisher=publisher,
+            finisher=finisher,
             documents=stores.documents,
             outputs=stores.outputs,
             worker=worker,

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 from ocrd.daemon.admission import UNSETTLED, Admission
+from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.worker import Worker
 from ocrd.domain.documents import FileIdentity
@@ -76,6 +77,7 @@ class ReceiverParts:
     clock: Clock
     admission: Admission
     publisher: Publisher
+    finisher: Finisher
     documents: DocumentStore
     outputs: OutputStore
     worker: Worker
@@ -298,18 +300,13 @@ class Receiver:
 
     def _reject(self, document_id: int, arrival: Arrival) -> None:
         assert arrival.rejected is not None
-        code, reason, hint = arrival.rejected
-        written: tuple[bytes, ...] = ()
-        with contextlib.suppress(OSError):  # a read-only inbox: the reason stands in the store in any case
-            done = self._parts.publisher.write_error(
-                arrival.path, document_id, code=code, reason=reason, hint=hint
-            )
-            written = done.written
-        self._parts.documents.finish(
-            document_id, DocumentState.REJECTED, code=code, reason=reason, written=written
-        )
+        ending = self._parts.finisher.reject(document_id, arrival.path, *arrival.rejected)
         log.warning(
-            "document_rejected", document=document_id, file=arrival.name, reason_code=code, reason=reason
+            "document_rejected",
+            document=document_id,
+            file=arrival.name,
+            reason_code=ending.code,
+            reason=ending.reason,
         )
 
     def _collect(self) -> None:

@@ -8,7 +8,6 @@ page of a document finishes it. All that they share stands behind one condition.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from collections import deque
@@ -19,11 +18,11 @@ from time import monotonic
 from structlog.contextvars import bound_contextvars
 
 from ocrd.daemon.admission import Admission
-from ocrd.daemon.publisher import Published, Publisher
+from ocrd.daemon.finisher import Ending, Finisher, source_problem
 from ocrd.domain import quality, retry
 from ocrd.domain.documents import FileIdentity, PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, SourceChanged
-from ocrd.domain.jobs import DocumentState, PageState, Verdict
+from ocrd.domain.jobs import PageState, Verdict
 from ocrd.domain.ports import Recognizer
 from ocrd.domain.scheduling import pages_to_render
 from ocrd.host import files
@@ -37,7 +36,6 @@ from ocrd.telemetry.logs import get_logger
 log = get_logger()
 
 _IDLE_WAIT_S = 5.0
-_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +43,7 @@ class OpenDocument:
     """A document that is being worked on. Changed only behind the worker's condition."""
 
     job: Job
-    identity: FileIdentity
+    identity: FileIdentity | None
     started: float
     unfinished: int
     in_hand: int = 0
@@ -92,7 +90,7 @@ class WorkerParts:
 
     documents: DocumentStore
     pages: PageStore
-    publisher: Publisher
+    finisher: Finisher
     admission: Admission
     rasterizer: Rasterizer
     recognizer: Recognizer
@@ -256,23 +254,18 @@ class Worker:
         return None
 
     def _open(self, job: Job) -> OpenDocument | None:
-        document = OpenDocument(job, FileIdentity(0, 0, job.size, job.mtime_ns), monotonic(), job.open_pages)
+        document = OpenDocument(job, files.stat_regular(job.path), monotonic(), job.open_pages)
         with self._changed:
             self._shared.open[job.id] = document
-        identity = files.stat_regular(job.path)
-        if identity is None:
-            document.ending = (ReasonCode.FILE_GONE, "the file was moved or deleted before its turn came")
-        elif job.pages == 0:
+        if document.identity is not None and job.pages == 0:
             self._admit_again(document)
-        elif (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
-            document.ending = (ReasonCode.SUPERSEDED, "the file was changed before its turn came")
-        if identity is not None:
-            document.identity = identity
+        else:
+            document.ending = source_problem(job)
         self._finish_if_settled(document)
         return None if document.finishing else document
 
     def _admit_again(self, document: OpenDocument) -> None:
-        """A document without pages was rejected, and is tried again now."""
+        """A document without pages was rejected, or the daemon died while it was: look into it again."""
         job = document.job
         try:
             arrival = self._parts.admission.admit(job.inbox, job.path)
@@ -283,16 +276,10 @@ class Worker:
             document.ending = (ReasonCode.SUPERSEDED, "the file is no document any more")
         elif arrival.rejected is not None:
             document.finishing = True
-            self._reject(document, *arrival.rejected)
+            self._closed(document, self._parts.finisher.reject(job.id, job.path, *arrival.rejected))
         else:
-            self._parts.documents.complete(job.id, arrival)
+            document.job = self._parts.documents.complete(job.id, arrival)
             document.unfinished = arrival.pages
-
-    def _reject(self, document: OpenDocument, code: ReasonCode, reason: str, hint: str) -> None:
-        job = document.job
-        with contextlib.suppress(OSError):  # the reason stands in the store in any case
-            self._parts.publisher.write_error(job.path, job.id, code=code, reason=reason, hint=hint)
-        self._close(document, DocumentState.REJECTED, code, reason)
 
     def _render_window(self, document: OpenDocument, claimed: list[Claimed]) -> None:
         """Render claimed pages and line them up; each one ends up ready, landed or given back."""
@@ -317,12 +304,13 @@ class Worker:
         return usable
 
     def _render(self, document: OpenDocument, numbers: list[int]) -> None:
-        job = document.job
+        job, identity = document.job, document.identity
+        assert identity is not None, "a document whose file is gone is ended, not rendered"
         began = monotonic()
         try:
             rendered = self._parts.rasterizer.render(
                 job.path,
-                document.identity,
+                identity,
                 job.media_type,
                 numbers,
                 folder=self._parts.folder,
@@ -513,72 +501,34 @@ class Worker:
             self._finish(document)
 
     def _finish(self, document: OpenDocument) -> None:
-        job = document.job
-        ending = document.ending or _source_problem(job)
-        if ending is not None:
-            self._close(document, DocumentState.CANCELLED, *ending)
-            return
         try:
-            self._write_outputs(document)
-        except OSError as err:
-            if err.errno in _OUT_OF_SPACE:
-                self._note_outage(f"no space left to write beside {job.name}")
-                self._reopen(document)
-                return
-            reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
-            self._close(document, DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason)
-
-    def _write_outputs(self, document: OpenDocument) -> None:
-        job, parts = document.job, self._parts
-        state = parts.documents.outcome(job.id)
-        assert state is not None, "a document is finished when its last page is"
-        failures = parts.pages.failures(job.id)
-        if state is DocumentState.FAILED:
-            code, reason = _why_failed(failures, job.pages)
-            done = parts.publisher.write_error(
-                job.path, job.id, code=code, reason=reason, hint="see `ocrd show`, then `ocrd retry`"
-            )
+            if document.ending is not None:
+                ending = self._parts.finisher.cancel(document.job, *document.ending)
+            else:
+                ending = self._parts.finisher.finish(document.job)
+        except ServerFault as err:
+            self._note_outage(str(err))
+            self._parts.documents.release(document.job.id)
+            self._forget(document)
         else:
-            code, reason = (
-                (ReasonCode.PAGES_FAILED, _list_gaps(failures, job.pages)) if failures else ("", "")
-            )
-            done = parts.publisher.write(
-                job.path, job.id, lambda: parts.pages.transcript(job.id), overwrite=job.overwrite
-            )
-            parts.publisher.remove_error(job.path)
-        if done.foreign:
-            code, reason = ReasonCode.OUTPUT_EXISTS, _name_foreign(done)
-        self._close(document, state, code, reason, written=done.written)
+            self._closed(document, ending)
 
-    def _close(
-        self,
-        document: OpenDocument,
-        state: DocumentState,
-        code: ReasonCode | str = "",
-        reason: str = "",
-        written: tuple[bytes, ...] = (),
-    ) -> None:
-        """Commit the end of a document, and log its one line."""
-        job = document.job
-        self._parts.documents.finish(job.id, state, code=code, reason=reason, written=written)
+    def _closed(self, document: OpenDocument, ending: Ending) -> None:
+        """Log the one line of a document that was ended."""
         log.info(
             "document_finished",
-            state=state,
-            pages=job.pages,
+            state=ending.state,
+            pages=document.job.pages,
             seconds=round(monotonic() - document.started, 3),
-            reason_code=code or None,
-            reason=reason or None,
+            reason_code=ending.code or None,
+            reason=ending.reason or None,
         )
-        with self._changed:
-            self._shared.open.pop(job.id, None)
-        self.notify()
+        self._forget(document)
 
-    def _reopen(self, document: OpenDocument) -> None:
-        """Its outputs could not be written now: back to the queue, with all its pages read."""
-        writer.sweep(document.job.path, document.job.id)
-        self._parts.documents.release(document.job.id)
+    def _forget(self, document: OpenDocument) -> None:
         with self._changed:
             self._shared.open.pop(document.job.id, None)
+        self.notify()
 
 
 def _remove(path: str) -> None:
@@ -590,37 +540,3 @@ def _fault_attempt(fault: PageFault, seconds: float, engine: str) -> Attempt:
     return Attempt(
         engine=engine, seconds=seconds, verdict=Verdict.FAULT, reason_code=fault.code, reason=str(fault)
     )
-
-
-def _source_problem(job: Job) -> tuple[ReasonCode, str] | None:
-    """Whether the input still is what was read, just before text is written beside it."""
-    identity = files.stat_regular(job.path)
-    if identity is None:
-        return (
-            ReasonCode.FILE_GONE,
-            "the file was moved or deleted while it was worked on; its pages are kept",
-        )
-    if (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
-        return ReasonCode.SUPERSEDED, "the file was changed while it was worked on"
-    return None
-
-
-def _why_failed(failures: list[tuple[int, str, str]], pages: int) -> tuple[str, str]:
-    """Code and reason of a document without any text: those of its first page, if they all say the same."""
-    _, code, reason = failures[0]
-    if pages == 1:
-        return code, reason
-    if len({failure[1] for failure in failures}) > 1:
-        code = ReasonCode.PAGES_FAILED
-    return code, f"none of its {pages} pages could be read; page {failures[0][0]}: {reason}"
-
-
-def _list_gaps(failures: list[tuple[int, str, str]], pages: int) -> str:
-    listed = "; ".join(f"page {number}: {reason}" for number, _, reason in failures[:5])
-    more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
-    return f"{len(failures)} of {pages} pages have no text: {listed}{more}"
-
-
-def _name_foreign(done: Published) -> str:
-    names = ", ".join(files.display_name(os.path.basename(path)) for path in done.foreign)
-    return f"the text is stored, but {names} was not written: a file that ocrd did not write has that name"

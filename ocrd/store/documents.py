@@ -293,10 +293,10 @@ class DocumentStore:
             moves.move_pages(tx, self._now(), document_id, state, PageState.PENDING, why=why, values=fresh)
         self._move(tx, document_id, old, DocumentState.QUEUED, why=why)
 
-    def complete(self, document_id: int, arrival: Arrival) -> None:
+    def complete(self, document_id: int, arrival: Arrival) -> Job:
         """A document that was rejected once turned out to be readable on a retry: it gets its pages."""
         with self._database.write() as tx:
-            tx.execute(
+            row = tx.execute(
                 update(documents)
                 .where(documents.c.id == document_id)
                 .values(
@@ -306,8 +306,10 @@ class DocumentStore:
                     mtime_ns=arrival.mtime_ns,
                     pages=arrival.pages,
                 )
-            )
+                .returning(documents)
+            ).one()
             self._insert_pages(tx, document_id, arrival.pages)
+            return _job(row, arrival.pages)
 
     def _insert_pages(self, tx: Connection, document_id: int, number_of_pages: int) -> None:
         rows = [

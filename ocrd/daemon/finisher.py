@@ -1,0 +1,130 @@
+"""Ends documents: decides from the pages how one ended, writes what belongs beside the input, commits."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ocrd.daemon.publisher import Publisher
+from ocrd.domain.errors import ReasonCode, ServerFault
+from ocrd.domain.jobs import DocumentState
+from ocrd.host import files
+from ocrd.pipeline import writer
+from ocrd.store.documents import DocumentStore, Job
+from ocrd.store.pages import PageStore
+
+_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_GAPS_LISTED = 5
+
+Failures = Sequence[tuple[int, str, str]]
+"""Number, code and reason of the pages without text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a document ended, as it was committed."""
+
+    state: DocumentState
+    code: ReasonCode | str = ""
+    reason: str = ""
+    written: tuple[bytes, ...] = ()
+
+
+class Finisher:
+    """Thread-safe; called once for each document."""
+
+    def __init__(self, documents: DocumentStore, pages: PageStore, publisher: Publisher) -> None:
+        self._documents = documents
+        self._pages = pages
+        self._publisher = publisher
+
+    def finish(self, job: Job) -> Ending:
+        """Write the outputs of a document whose pages are all settled. Raises ServerFault when the disk is full:
+        the document can be finished later."""
+        problem = source_problem(job)
+        if problem is not None:
+            return self._commit(job, Ending(DocumentState.CANCELLED, *problem))
+        try:
+            return self._commit(job, self._write(job))
+        except OSError as err:
+            writer.sweep(job.path, job.id)
+            if err.errno in _OUT_OF_SPACE:
+                raise ServerFault(f"no space left to write beside {job.name}") from err
+            reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
+            return self._commit(job, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
+
+    def cancel(self, job: Job, code: ReasonCode, reason: str) -> Ending:
+        """End a document without text; the pages it has are kept."""
+        return self._commit(job, Ending(DocumentState.CANCELLED, code, reason))
+
+    def reject(self, job_id: int, path: bytes, code: ReasonCode, reason: str, hint: str) -> Ending:
+        """End a document that can never work, with its error file."""
+        written: tuple[bytes, ...] = ()
+        with contextlib.suppress(OSError):  # a read-only inbox: the reason stands in the store in any case
+            written = self._publisher.write_error(path, job_id, code=code, reason=reason, hint=hint).written
+        ending = Ending(DocumentState.REJECTED, code, reason, written)
+        self._documents.finish(job_id, ending.state, code=code, reason=reason, written=written)
+        return ending
+
+    def _commit(self, job: Job, ending: Ending) -> Ending:
+        self._documents.finish(
+            job.id, ending.state, code=ending.code, reason=ending.reason, written=ending.written
+        )
+        return ending
+
+    def _write(self, job: Job) -> Ending:
+        state = self._documents.outcome(job.id)
+        assert state is not None, "a document is finished when its last page is"
+        failures = self._pages.failures(job.id)
+        if state is DocumentState.FAILED:
+            return self._write_error(job, failures)
+        code, reason = (ReasonCode.PAGES_FAILED, list_gaps(failures, job.pages)) if failures else ("", "")
+        done = self._publisher.write(
+            job.path, job.id, lambda: self._pages.transcript(job.id), overwrite=job.overwrite
+        )
+        self._publisher.remove_error(job.path)
+        if done.foreign:
+            code, reason = ReasonCode.OUTPUT_EXISTS, name_foreign(done.foreign)
+        return Ending(state, code, reason, done.written)
+
+    def _write_error(self, job: Job, failures: Failures) -> Ending:
+        code, reason = why_failed(failures, job.pages)
+        hint = "`ocrd show` tells more; `ocrd retry` tries again"
+        done = self._publisher.write_error(job.path, job.id, code=code, reason=reason, hint=hint)
+        return Ending(DocumentState.FAILED, code, reason, done.written)
+
+
+def source_problem(job: Job) -> tuple[ReasonCode, str] | None:
+    """Whether the input still is what was taken in; looked at before it is read and before text is written."""
+    identity = files.stat_regular(job.path)
+    if identity is None:
+        return ReasonCode.FILE_GONE, "the file was moved or deleted; the pages that were read are kept"
+    if (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
+        return ReasonCode.SUPERSEDED, "the file was changed since it was taken in"
+    return None
+
+
+def why_failed(failures: Failures, pages: int) -> tuple[str, str]:
+    """Code and reason of a document without any text: those of its pages, if they all say the same."""
+    number, code, reason = failures[0]
+    if pages == 1:
+        return code, reason
+    if len({failure[1] for failure in failures}) > 1:
+        code = ReasonCode.PAGES_FAILED
+    return code, f"none of its {pages} pages could be read; page {number}: {reason}"
+
+
+def list_gaps(failures: Failures, pages: int) -> str:
+    """Which pages of a partial document have no text, and why; the first few of them."""
+    listed = "; ".join(f"page {number}: {reason}" for number, _, reason in failures[:_GAPS_LISTED])
+    more = f"; and {len(failures) - _GAPS_LISTED} more" if len(failures) > _GAPS_LISTED else ""
+    return f"{len(failures)} of {pages} pages have no text: {listed}{more}"
+
+
+def name_foreign(targets: Sequence[bytes]) -> str:
+    """Which outputs were not written, because a file that is not ours stands there."""
+    names = ", ".join(files.display_name(os.path.basename(path)) for path in targets)
+    return f"the text is stored, but {names} was not written: a file that ocrd did not write has that name"
