@@ -9,7 +9,6 @@ import argparse
 import os
 import re
 import shutil
-import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_set
 from ocrd.domain.errors import ExitCode, OcrdError
 from ocrd.host import commands, files, mounts
 from ocrd.settings import Settings
+from ocrd.store import snapshot
 
 SCHEMA = "ocrd.doctor/1"
 OK, WARNING, FAILURE = "ok", "warning", "failure"

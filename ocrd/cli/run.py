@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from ocrd.cli.common import Subparsers, add_command, clean, is_terminal, load_settings
+from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
 from ocrd.settings import Settings, state_dir
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ocrd.daemon.build import Stores
     from ocrd.daemon.supervisor import Progress
 
+_NAME_WIDTH = 44
 _GONE = {ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value}
 
 
@@ -143,20 +145,20 @@ def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:
 def _print_table(worked: list[dict[str, Any]], firsts: dict[int, str]) -> None:
     if not worked:
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("file", "pages", "seconds", "state", "text"):
-        table.add_column(title, justify="right" if title in {"pages", "seconds"} else "left", no_wrap=True)
     common = os.path.commonpath([os.path.dirname(job["path"]) for job in worked])
+    names = {job["id"]: clean(os.path.relpath(job["path"], common)) for job in worked}
+    width = min(max(len(name) for name in names.values()), _NAME_WIDTH)
+    room = shutil.get_terminal_size((120, 24)).columns - width - 34
+    print(f"{'file':<{width}}  {'pages':>7}  {'seconds':>7}  {'state':<9}  text")
     for job in sorted(worked, key=lambda one: str(one["path"])):
-        name = clean(os.path.relpath(job["path"], common).encode("utf-8", "replace").decode())
-        remark = firsts[job["id"]] or job["reason"]
-        cells = (name, str(job["pages"] or "-"), f"{job['seconds']:.1f}", job["state"], clean(remark))
-        table.add_row(*(Text(cell, overflow="ellipsis") for cell in cells))
-    Console(width=None if is_terminal() else 120).print(table)
+        name = _shorten(names[job["id"]], width)
+        pages = f"{job['pages_done']}/{job['pages']}"
+        remark = _shorten(clean(firsts[job["id"]] or job["reason"] or "(blank)"), max(room, 20))
+        print(f"{name:<{width}}  {pages:>7}  {job['seconds']:>7.1f}  {job['state']:<9}  {remark}")
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _print_counts(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -46,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def find(connection: sqlite3.Connection, named: str) -> dict[str, Any] | None:
+def find(connection: snapshot.Connection, named: str) -> dict[str, Any] | None:
     """A document by number or path; a file whose name is a number is named with its folder (`./7`)."""
     if named.isdecimal():
         return snapshot.job(connection, int(named))
@@ -54,7 +53,7 @@ def find(connection: sqlite3.Connection, named: str) -> dict[str, Any] | None:
     return snapshot.job_of_path(connection, os.fsencode(absolute))
 
 
-def _print_text(connection: sqlite3.Connection, document_id: int) -> None:
+def _print_text(connection: snapshot.Connection, document_id: int) -> None:
     for number, page_state, reason, text in snapshot.page_texts(connection, document_id):
         if number > 1:
             print("\f", end="")

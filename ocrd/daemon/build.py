@@ -69,8 +69,8 @@ def open_stores(folder: str, clock: Clock | None = None) -> Stores:
 
 def build_recognizer(settings: Settings) -> Recognizer:
     """The engine that the settings name. Raises ServiceMissing or ConfigError; the engine starts in the background."""
-    kind = settings.engine.kind
-    if kind in {"auto", "embedded"}:
+    kind = engine_name(settings)
+    if kind == "embedded":
         return _build_embedded(settings)
     plugins = {point.name: point for point in entry_points(group=ENGINE_GROUP)}
     if kind not in plugins:
@@ -88,6 +88,11 @@ def _build_embedded(settings: Settings) -> Recognizer:
     recognizer = EmbeddedRecognizer(folder, settings.engine.languages, workers=engine_workers(settings))
     recognizer.warm()
     return recognizer
+
+
+def engine_name(settings: Settings) -> str:
+    """Which engine `auto` means here."""
+    return "embedded" if settings.engine.kind == "auto" else settings.engine.kind
 
 
 def engine_workers(settings: Settings) -> int:
@@ -117,7 +122,7 @@ def fingerprint(settings: Settings) -> str:
     """Of the settings that shape a page's text: with the same content and fingerprint, pages are reused."""
     shaping = {
         "languages": settings.engine.languages,
-        "engine": "auto" if settings.engine.kind == "auto" else settings.engine.kind,
+        "engine": settings.engine.kind,
         "dpi": settings.raster.dpi,
         "min_dpi": settings.raster.min_dpi,
     }
@@ -146,6 +151,7 @@ def build(
             admission=admission,
             rasterizer=rasterizer,
             recognizer=recognizer,
+            engine=engine_name(settings),
             request=Request(languages=settings.engine.languages, timeout_s=settings.engine.page_timeout_s),
             folder=os.path.join(os.path.dirname(stores.database.path), "work"),
             window=settings.raster.window_pages,

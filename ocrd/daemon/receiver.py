@@ -21,7 +21,7 @@ from ocrd.domain.errors import ReasonCode, SourceChanged
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.ports import Clock
 from ocrd.host import files, mounts
-from ocrd.pipeline import inbox
+from ocrd.pipeline import inbox, writer
 from ocrd.settings import InboxSettings
 from ocrd.store.documents import Arrival, DocumentStore
 from ocrd.store.outputs import OutputStore
@@ -184,10 +184,11 @@ class Receiver:
         listing = inbox.list_files(root.path, self._patterns, recursive=self._settings.recursive)
         self._note_missing(root, missing=not listing.complete)
         root.skipped = listing.skipped
+        candidates = inbox.without_outputs(listing.files, writer.SUFFIXES)
         now, wall = self._clock.monotonic(), self._clock.now().timestamp()
-        ready = root.tracker.observe(listing.files, now=now, wall=wall)
+        ready = root.tracker.observe(candidates, now=now, wall=wall)
         if listing.complete:
-            root.tracker.drop_missing(listing.files)
+            root.tracker.drop_missing(candidates)
         root.pass_s = now - began
         root.scanned_at = wall
         root.ready.extend(path for path in ready if path not in root.busy)

@@ -103,6 +103,17 @@ def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> None:
         found.skipped["link" if stat.S_ISLNK(status.st_mode) else "not_a_file"] += 1
 
 
+def without_outputs(
+    listing: dict[bytes, FileIdentity], suffixes: tuple[bytes, ...]
+) -> dict[bytes, FileIdentity]:
+    """The files of a listing that are not the output of another one in it: `scan.pdf.txt` beside `scan.pdf`."""
+    return {
+        path: identity
+        for path, identity in listing.items()
+        if not any(path.endswith(suffix) and path[: -len(suffix)] in listing for suffix in suffixes)
+    }
+
+
 @dataclass(slots=True)
 class _Watched:
     identity: FileIdentity

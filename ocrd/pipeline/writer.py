@@ -22,6 +22,9 @@ from ocrd.pipeline.transcript import RENDERERS, one_line
 ERROR_FORMAT = "error"
 _SUFFIXES = {name: b"." + name.encode() for name in RENDERERS} | {ERROR_FORMAT: b".ocrd-error.txt"}
 
+SUFFIXES = tuple(_SUFFIXES.values())
+"""What an output has behind the full name of its input."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

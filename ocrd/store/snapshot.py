@@ -17,6 +17,8 @@ from typing import Any
 from ocrd.domain.errors import StoreError
 
 FILE_NAME = "ocrd.db"
+SQLITE_VERSION = sqlite3.sqlite_version_info
+Connection = sqlite3.Connection
 _RATE_WINDOW_S = 600.0
 _JOB_COLUMNS = (
     "id, name, path, state, pages, pages_done, reason_code, reason, media_type, revision, priority, "

@@ -17,6 +17,7 @@ def configure(*, level: str, output_format: str, stream: TextIO | None = None) -
     on_terminal = output_format == "console" or (output_format == "auto" and stream.isatty())
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _drop_nothings,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=not on_terminal),
     ]
@@ -33,6 +34,12 @@ def configure(*, level: str, output_format: str, stream: TextIO | None = None) -
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def _drop_nothings(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A field that has nothing to say is not said."""
+    del logger, method
+    return {key: value for key, value in event.items() if value is not None}
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

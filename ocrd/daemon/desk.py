@@ -1,0 +1,230 @@
+"""The desk: what feeders and readers share, behind one condition. It decides nothing and touches no store."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from threading import Condition
+from time import monotonic
+
+from ocrd.domain import retry
+from ocrd.domain.documents import FileIdentity, PageImage
+from ocrd.domain.errors import ReasonCode
+from ocrd.domain.scheduling import pages_to_render
+from ocrd.store.documents import Job
+
+IDLE_WAIT_S = 5.0
+"""How long a thread waits for news before it looks again by itself."""
+
+
+@dataclass(eq=False, slots=True)
+class OpenDocument:
+    """A document that is being worked on. Changed only behind the desk's condition."""
+
+    job: Job
+    identity: FileIdentity | None
+    started: float
+    unfinished: int
+    """Pages that are not settled yet."""
+    in_hand: int = 0
+    """Pages that are claimed and neither settled nor given back."""
+    exhausted: bool = False
+    """No page is left to be claimed."""
+    ending: tuple[ReasonCode, str] | None = None
+    """Why the document is to be ended before its pages are."""
+    finishing: bool = False
+
+
+@dataclass(slots=True)
+class RenderedPage:
+    """A page that waits for a slot of the engine."""
+
+    document: OpenDocument
+    image: PageImage
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why the queue rests, and until when (monotonic)."""
+
+    reason: str
+    strikes: int
+    until: float
+
+
+class Desk:
+    """Every method is one step behind the condition; those that wait say so."""
+
+    def __init__(self, *, slots: int, window: int) -> None:
+        self._slots = slots
+        self._window = window
+        self._changed = Condition()
+        self._open: dict[int, OpenDocument] = {}
+        self._ready: deque[RenderedPage] = deque()
+        self._rendering = 0
+        self._reading = 0
+        self._paused = False
+        self._news = 0
+        self.stopping = False
+        self.outage: Outage | None = None
+
+    @property
+    def reading(self) -> int:
+        """Pages in the engine's hands."""
+        return self._reading
+
+    def notify(self) -> None:
+        """There may be work: a document was queued, a page given back, the queue resumed."""
+        with self._changed:
+            self._news += 1
+            self._changed.notify_all()
+
+    def pause(self, *, paused: bool) -> None:
+        """Begin no further page, or go on."""
+        with self._changed:
+            self._paused = paused
+        self.notify()
+
+    def stop(self, timeout_s: float) -> None:
+        """Begin nothing more, and wait so long for the pages in the engine's hands."""
+        with self._changed:
+            self.stopping = True
+            self._ready.clear()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._reading, timeout=timeout_s)
+
+    # --- documents ------------------------------------------------------------------------------------------
+
+    def open(self, document: OpenDocument) -> None:
+        """Work on this document begins."""
+        with self._changed:
+            self._open[document.job.id] = document
+
+    def close(self, document: OpenDocument) -> None:
+        """It is over; a twin that waited for it may begin."""
+        with self._changed:
+            self._open.pop(document.job.id, None)
+        self.notify()
+
+    def find(self, document_id: int) -> OpenDocument | None:
+        """An open document by its number."""
+        with self._changed:
+            return self._open.get(document_id)
+
+    def documents(self) -> list[OpenDocument]:
+        """All open documents, the oldest first."""
+        with self._changed:
+            return list(self._open.values())
+
+    def oldest_with_pages(self) -> OpenDocument | None:
+        """The oldest document of which pages are left to be claimed."""
+        with self._changed:
+            return next(
+                (one for one in self._open.values() if not one.exhausted and one.ending is None), None
+            )
+
+    def end(self, document: OpenDocument, ending: tuple[ReasonCode, str]) -> None:
+        """The document is to be ended; the first reason stays."""
+        with self._changed:
+            document.ending = document.ending or ending
+
+    def begin_finishing(self, document: OpenDocument) -> bool:
+        """Whether the document is settled and the caller is the one to finish it."""
+        with self._changed:
+            over = document.unfinished == 0 or (document.ending is not None and not self.stopping)
+            if document.in_hand or document.finishing or not over:
+                return False
+            document.finishing = True
+            return True
+
+    # --- feeding --------------------------------------------------------------------------------------------
+
+    def wait_for_room(self) -> tuple[int, int] | None:
+        """Wait until pages may be rendered: how many (they count as being rendered from now on; 0 after a while
+        without room), and a mark for `wait_for_news`. None on a stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopping or self._room() > 0, timeout=IDLE_WAIT_S)
+            if self.stopping:
+                return None
+            room = self._room()
+            self._rendering += room
+            return room, self._news
+
+    def _room(self) -> int:
+        if self._paused or (self.outage is not None and monotonic() < self.outage.until):
+            return 0
+        return pages_to_render(
+            waiting=len(self._ready) + self._rendering, slots=self._slots, window=self._window
+        )
+
+    def wait_for_news(self, mark: int) -> None:
+        """Wait until something happened since the mark, or for a while."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopping or self._news != mark, timeout=IDLE_WAIT_S)
+
+    def claimed(self, document: OpenDocument, *, wanted: int, got: int) -> None:
+        """So many pages of the document are in hand now."""
+        with self._changed:
+            document.exhausted = got < wanted
+            document.in_hand += got
+
+    def rendered(self, pages: int) -> None:
+        """So many pages are not being rendered any more."""
+        with self._changed:
+            self._rendering -= pages
+            self._changed.notify_all()
+
+    def line_up(self, page: RenderedPage, *, first: bool = False) -> None:
+        """A page waits for a slot; `first` if it was in one already."""
+        with self._changed:
+            if first:
+                self._ready.appendleft(page)
+            else:
+                self._ready.append(page)
+            self._changed.notify_all()
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def next_page(self) -> RenderedPage | None:
+        """Wait for a page to read; None on a stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopping or (bool(self._ready) and not self._paused))
+            if self.stopping:
+                return None
+            self._reading += 1
+            return self._ready.popleft()
+
+    def was_read(self) -> None:
+        """The page of `next_page` is out of the engine's hands."""
+        with self._changed:
+            self._reading -= 1
+            self._changed.notify_all()
+
+    def settled(self, document: OpenDocument) -> None:
+        """A page of the document has its final state."""
+        with self._changed:
+            document.unfinished -= 1
+            document.in_hand -= 1
+
+    def gave_back(self, document: OpenDocument, pages: int) -> None:
+        """Pages of the document can be claimed again."""
+        with self._changed:
+            document.in_hand -= pages
+            document.exhausted = False
+        self.notify()
+
+    # --- outages --------------------------------------------------------------------------------------------
+
+    def note_outage(self, reason: str) -> Outage | None:
+        """The engine or the disk is out of order: rest, longer each time in a row. None if the queue rests already."""
+        with self._changed:
+            if self.outage is not None and monotonic() < self.outage.until:
+                return None
+            strikes = 1 if self.outage is None else self.outage.strikes + 1
+            self.outage = Outage(reason, strikes, monotonic() + retry.outage_pause_s(strikes))
+            return self.outage
+
+    def clear_outage(self) -> None:
+        """Something worked again."""
+        with self._changed:
+            self.outage = None

@@ -1,0 +1,175 @@
+"""The feeder: claims documents and pages, has pages rendered, and lines them up for the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from threading import Event, Lock
+from time import monotonic
+
+from structlog.contextvars import bound_contextvars
+
+from ocrd.daemon.admission import Admission
+from ocrd.daemon.desk import Desk, OpenDocument, RenderedPage
+from ocrd.daemon.finisher import source_problem
+from ocrd.daemon.landing import Landing, fault_attempt
+from ocrd.domain import quality, retry
+from ocrd.domain.documents import PageImage
+from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, SourceChanged
+from ocrd.domain.jobs import PageState, Verdict
+from ocrd.host import files
+from ocrd.host.commands import ChildStopped
+from ocrd.pipeline.rasterizer import Rasterizer
+from ocrd.store.documents import DocumentStore, Job
+from ocrd.store.pages import Attempt, Claimed, PageStore
+
+
+class Feeder:
+    """`feed` runs in several threads at once; claiming is one at a time."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        landing: Landing,
+        *,
+        documents: DocumentStore,
+        pages: PageStore,
+        admission: Admission,
+        rasterizer: Rasterizer,
+        folder: str,
+        abort: Event,
+    ) -> None:
+        self._desk = desk
+        self._landing = landing
+        self._documents = documents
+        self._pages = pages
+        self._admission = admission
+        self._rasterizer = rasterizer
+        self._folder = folder
+        self._abort = abort
+        self._claiming = Lock()
+
+    def feed(self) -> None:
+        """A thread's life, until the desk stops."""
+        while (offer := self._desk.wait_for_room()) is not None:
+            room, mark = offer
+            if not room:
+                continue
+            window = self._next_window(room)
+            self._desk.rendered(room - (len(window[1]) if window else 0))
+            if window is None:
+                self._desk.wait_for_news(mark)
+            else:
+                self._render_window(*window)
+
+    # --- claiming -------------------------------------------------------------------------------------------
+
+    def _next_window(self, room: int) -> tuple[OpenDocument, list[Claimed]] | None:
+        """The next pages of the oldest open document that has any, else of a newly claimed one."""
+        with self._claiming:
+            while True:
+                document = self._desk.oldest_with_pages() or self._open_next()
+                if document is None:
+                    return None
+                claimed = self._pages.claim(document.job.id, room)
+                self._desk.claimed(document, wanted=room, got=len(claimed))
+                if claimed:
+                    return document, claimed
+
+    def _open_next(self) -> OpenDocument | None:
+        """Claim documents until one has pages to read; those without are finished on the way."""
+        while (job := self._documents.claim()) is not None:
+            with bound_contextvars(document=job.id, file=job.name):
+                document = self._open(job)
+            if document is not None:
+                return document
+        return None
+
+    def _open(self, job: Job) -> OpenDocument | None:
+        document = OpenDocument(job, files.stat_regular(job.path), monotonic(), job.open_pages)
+        self._desk.open(document)
+        if document.identity is not None and job.pages == 0:
+            self._admit_again(document)
+        else:
+            document.ending = source_problem(job)
+        if not document.finishing:
+            self._landing.finish_if_settled(document)
+        return None if document.finishing else document
+
+    def _admit_again(self, document: OpenDocument) -> None:
+        """A document without pages was rejected, or the daemon died while it was: look into it again."""
+        job = document.job
+        try:
+            arrival = self._admission.admit(job.inbox, job.path)
+        except SourceChanged as err:
+            document.ending = (err.code, str(err))
+            return
+        if arrival is None:
+            document.ending = (ReasonCode.SUPERSEDED, "the file is no document any more")
+        elif arrival.rejected is not None:
+            self._landing.reject(document, *arrival.rejected)
+        else:
+            document.job = self._documents.complete(job.id, arrival)
+            document.unfinished = arrival.pages
+
+    # --- rendering ------------------------------------------------------------------------------------------
+
+    def _render_window(self, document: OpenDocument, claimed: list[Claimed]) -> None:
+        """Render claimed pages; each one ends up lined up, landed or given back."""
+        with bound_contextvars(document=document.job.id, file=document.job.name):
+            usable = self._fail_worn_out(document, claimed)
+            numbers = [page.number for page in usable]
+            careful = any(page.claims > retry.CAREFUL_CLAIMS for page in usable)
+            for window in [[number] for number in numbers] if careful else [numbers]:
+                if window:
+                    self._render(document, window)
+
+    def _fail_worn_out(self, document: OpenDocument, claimed: list[Claimed]) -> list[Claimed]:
+        """Pages that were in hand at too many deaths of the daemon are not touched again."""
+        for page in claimed:
+            if page.claims > retry.MAX_CLAIMS:
+                reason = f"ocrd died {page.claims - 1} times with this page in hand; it may be the cause"
+                self._fail(document, page.number, PageFault(ReasonCode.CLAIMED_TOO_OFTEN, reason), 0.0)
+        return [page for page in claimed if page.claims <= retry.MAX_CLAIMS]
+
+    def _render(self, document: OpenDocument, numbers: list[int]) -> None:
+        job, identity = document.job, document.identity
+        assert identity is not None, "a document whose file is gone is ended, not rendered"
+        began = monotonic()
+        try:
+            rendered = self._rasterizer.render(
+                job.path, identity, job.media_type, numbers, folder=self._folder, stop=self._abort
+            )
+        except (SourceChanged, ServerFault, ChildStopped) as err:
+            if isinstance(err, SourceChanged):
+                self._desk.end(document, (err.code, str(err)))
+            elif isinstance(err, ServerFault):
+                self._landing.rest(str(err))
+            self._desk.rendered(len(numbers))
+            self._landing.give_back(document, numbers)
+            return
+        each_s = (monotonic() - began) / len(numbers)
+        for number in numbers:
+            self._line_up(document, number, rendered[number], each_s)
+
+    def _line_up(
+        self, document: OpenDocument, number: int, page: PageImage | PageFault, seconds: float
+    ) -> None:
+        if isinstance(page, PageFault):
+            self._fail(document, number, page, seconds)
+        elif quality.is_blank(page):
+            self._desk.rendered(1)
+            with contextlib.suppress(OSError):  # the work folder is emptied at the next start
+                os.unlink(page.path)
+            attempt = Attempt(
+                engine="none", seconds=seconds, verdict=Verdict.BLANK, reason="no ink on the page"
+            )
+            self._landing.land(document, number, PageState.BLANK, attempt)
+        else:
+            # First lined up, then not being rendered any more: never more than allowed is under way.
+            self._desk.line_up(RenderedPage(document, page))
+            self._desk.rendered(1)
+
+    def _fail(self, document: OpenDocument, number: int, fault: PageFault, seconds: float) -> None:
+        self._desk.rendered(1)
+        self._landing.land_fault(document, number, fault, fault_attempt(fault, seconds, "rasterizer"))

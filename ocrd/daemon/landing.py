@@ -1,0 +1,109 @@
+"""What becomes of a page in hand: it lands in the store or is given back; the last one ends its document."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from structlog.contextvars import bound_contextvars
+
+from ocrd.daemon.desk import Desk, OpenDocument
+from ocrd.daemon.finisher import Ending, Finisher
+from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
+from ocrd.domain.jobs import PageState, Verdict
+from ocrd.store.documents import DocumentStore
+from ocrd.store.pages import Attempt, PageStore
+from ocrd.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+class Landing:
+    """Used by feeders and readers alike. Thread-safe."""
+
+    def __init__(self, desk: Desk, documents: DocumentStore, pages: PageStore, finisher: Finisher) -> None:
+        self._desk = desk
+        self._documents = documents
+        self._pages = pages
+        self._finisher = finisher
+
+    def land(self, document: OpenDocument, number: int, state: PageState, attempt: Attempt) -> None:
+        """Store a settled page, log its one line, and finish the document if it was the last."""
+        self._pages.land(document.job.id, number, state, attempt)
+        log.info(
+            "page_settled",
+            page=number,
+            state=state,
+            verdict=attempt.verdict,
+            engine=attempt.engine,
+            seconds=round(attempt.seconds, 3),
+            reason_code=attempt.reason_code or None,
+            reason=attempt.reason or None,
+        )
+        self._desk.settled(document)
+        self.finish_if_settled(document)
+
+    def land_fault(self, document: OpenDocument, number: int, fault: PageFault, attempt: Attempt) -> None:
+        """A page that is given up."""
+        log.warning("page_failed", page=number, reason_code=fault.code, reason=str(fault))
+        self.land(document, number, PageState.FAILED, attempt)
+
+    def give_back(self, document: OpenDocument, numbers: list[int]) -> None:
+        """Pages that could not be worked on, for no fault of theirs."""
+        self._pages.give_back(document.job.id, numbers)
+        self._desk.gave_back(document, len(numbers))
+        self.finish_if_settled(document)
+
+    def end(self, document: OpenDocument, code: ReasonCode, reason: str) -> None:
+        """End a document early; at once, or when its last page in hand has landed."""
+        self._desk.end(document, (code, reason))
+        self.finish_if_settled(document)
+
+    def rest(self, reason: str) -> None:
+        """The engine or the disk is out of order."""
+        outage = self._desk.note_outage(reason)
+        if outage is not None:
+            log.error(
+                "queue_rests", reason=reason, strikes=outage.strikes, seconds=outage.until - monotonic()
+            )
+
+    def finish_if_settled(self, document: OpenDocument) -> None:
+        """End the document if nothing of it is left to do."""
+        if self._desk.begin_finishing(document):
+            with bound_contextvars(document=document.job.id, file=document.job.name):
+                self._finish(document)
+
+    def reject(self, document: OpenDocument, code: ReasonCode, reason: str, hint: str) -> None:
+        """End a document that can never work."""
+        document.finishing = True
+        self._closed(document, self._finisher.reject(document.job.id, document.job.path, code, reason, hint))
+
+    def _finish(self, document: OpenDocument) -> None:
+        try:
+            if document.ending is not None:
+                ending = self._finisher.cancel(document.job, *document.ending)
+            else:
+                ending = self._finisher.finish(document.job)
+        except ServerFault as err:
+            self.rest(str(err))
+            self._documents.release(document.job.id)
+            self._desk.close(document)
+        else:
+            self._closed(document, ending)
+
+    def _closed(self, document: OpenDocument, ending: Ending) -> None:
+        log.info(
+            "document_finished",
+            state=ending.state,
+            pages=document.job.pages,
+            seconds=round(monotonic() - document.started, 3),
+            reason_code=ending.code or None,
+            reason=ending.reason or None,
+        )
+        self._desk.close(document)
+
+
+def fault_attempt(fault: PageFault, seconds: float, engine: str) -> Attempt:
+    """The record of a try that failed."""
+    return Attempt(
+        engine=engine, seconds=seconds, verdict=Verdict.FAULT, reason_code=fault.code, reason=str(fault)
+    )
