@@ -76,14 +76,10 @@ def _python() -> Finding:
 
 
 def _sqlite() -> Finding:
-    if sqlite3.sqlite_version_info < (3, 35):
-        return Finding(
-            "sqlite",
-            FAILURE,
-            f"{sqlite3.sqlite_version} is too old: 3.35 is needed",
-            "use a newer Python build",
-        )
-    return Finding("sqlite", OK, sqlite3.sqlite_version)
+    version = ".".join(str(part) for part in snapshot.SQLITE_VERSION)
+    if snapshot.SQLITE_VERSION < (3, 35):
+        return Finding("sqlite", FAILURE, f"{version} is too old: 3.35 is needed", "use a newer Python build")
+    return Finding("sqlite", OK, version)
 
 
 def _poppler() -> Finding:
