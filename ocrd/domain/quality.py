@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocrd.domain.documents import PageImage, Recognition
@@ -14,6 +15,27 @@ type with its antialiasing (≈ 40), so that a page with a single page number on
 INK_WITHOUT_TEXT = 2e-3
 """Above this share of ink a page without any text is a picture or was not understood; below it, dirt.
 A line of 12 pt type covers about 1.5e-3 of an A4 page."""
+
+INK_CONTRAST = 60
+"""Grey levels, of 256, between the background and what counts as ink: noise of ±20 and JPEG fringes do not."""
+_BACKGROUND_SPREAD = 5
+
+
+def ink_share(histogram: Sequence[int]) -> float:
+    """Share of the pixels, 0 to 1, that differ clearly from the page's background, by its 256 grey levels.
+
+    The background is the most frequent level together with its neighbours, be it light or dark.
+    """
+    total = sum(histogram)
+    if total == 0:
+        return 0.0
+    background = max(range(256), key=lambda level: (_near(histogram, level), histogram[level]))
+    paper = sum(histogram[max(0, background - INK_CONTRAST) : background + INK_CONTRAST + 1])
+    return (total - paper) / total
+
+
+def _near(histogram: Sequence[int], level: int) -> int:
+    return sum(histogram[max(0, level - _BACKGROUND_SPREAD) : level + _BACKGROUND_SPREAD + 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ocrd.domain.documents import MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
@@ -41,7 +41,17 @@ ESTIMATED_DPI = (70.0, 600.0)
 SQUARE_TOLERANCE = 1.1
 """A fax of normal resolution has 204 × 98 DPI: beyond this ratio the pixels are made square."""
 MOST_OBLONG = 4.0
-TRUNCATED_NOTE = "the image ends early; its lower part is missing"
+DAMAGED_NOTE = "the image is damaged or ends early; a part of it is missing"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation. Pillow turns a TIFF image itself while it decodes it, and forgets its orientation."""
 
 _DECODE_ERRORS = (
     OSError,
@@ -60,6 +70,11 @@ _DECODE_ERRORS = (
     zlib.error,
 )
 """What Pillow's plugins raise on broken files, found with its own collection of crashing files."""
+
+
+def preload() -> None:
+    """Import Pillow's plugins ahead of the forks."""
+    Image.init()
 
 
 class TooManyPixels(Exception):
@@ -116,12 +131,10 @@ def _render(
         return PageFault(ReasonCode.TOO_MANY_PIXELS, f"page {number}: {err}")
     except _DECODE_ERRORS as err:
         _pass_on(err)
-        return PageFault(
-            ReasonCode.RENDER_FAILED, f"page {number} cannot be decoded: {_plain(err, source)}"
-        )
+        return PageFault(ReasonCode.RENDER_FAILED, f"page {number} cannot be decoded: {_plain(err, source)}")
     path = f"{stem}-{number:06d}.{'pgm' if policy.grayscale else 'ppm'}"
     page.save(path, "PPM")
-    ink = ink_share(page.convert("L").histogram())
+    ink = ink_share((page if page.mode == "L" else page.convert("L")).histogram())
     return PageImage(
         path=path, number=number, width=page.width, height=page.height, dpi=dpi, ink=ink, notes=notes
     )
@@ -130,12 +143,13 @@ def _render(
 def _load(
     source: str, media_type: MediaType, number: int, policy: RenderPolicy
 ) -> tuple[Image.Image, float, tuple[str, ...]]:
+    """The page, its DPI, and what is wrong with it."""
     try:
         return *_decode(source, media_type, number, policy), ()
     except _DECODE_ERRORS as err:
         _pass_on(err)
         page, dpi = _decode_what_is_there(source, media_type, number, policy, err)
-        return page, dpi, (TRUNCATED_NOTE,)
+        return page, dpi, (f"{DAMAGED_NOTE} ({_plain(err, source)})",)
 
 
 def _decode_what_is_there(
@@ -165,13 +179,44 @@ def _decode(
                 raise ValueError(f"the file has no page {number}")
             image.seek(number - 1)
             _refuse_bomb(image, policy)
-        size, resolution = image.size, read_resolution(image)
+        width, resolution = image.width, read_resolution(image)
         _reduce_while_decoding(image, policy)
         image.load()
-        turned = ImageOps.exif_transpose(_to_eight_bit(image, "L" if policy.grayscale else "RGB"))
-        if media_type is not MediaType.TIFF:  # Pillow turns TIFF images itself when it decodes them
-            turned = _turn_upright(turned, image)
-        return _to_page(turned, size, resolution, policy.max_page_pixels)
+        turn = _turn_of(image)
+        page = _to_eight_bit(image, "L" if policy.grayscale else "RGB")
+        decoded_at = image.width / width
+    if resolution is not None:
+        page = _make_square(page, resolution)
+    if turn is not None:
+        page = page.transpose(turn)
+    dpi = max(resolution) * decoded_at if resolution else estimate_dpi(page.width, page.height)
+    return _limit_size(page, dpi, policy.max_page_pixels)
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    with suppress(*_DECODE_ERRORS):  # broken EXIF data cost no page
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
+
+
+def _make_square(page: Image.Image, resolution: tuple[float, float]) -> Image.Image:
+    """Stretch a fax of normal resolution, so that its letters are not squashed."""
+    across, down = resolution
+    ratio = across / down
+    if 1 / SQUARE_TOLERANCE <= ratio <= SQUARE_TOLERANCE or not 1 / MOST_OBLONG <= ratio <= MOST_OBLONG:
+        return page
+    if ratio > 1:
+        return page.resize((page.width, round(page.height * ratio)), Image.Resampling.BICUBIC)
+    return page.resize((round(page.width / ratio), page.height), Image.Resampling.BICUBIC)
+
+
+def _limit_size(page: Image.Image, dpi: float, max_pixels: int) -> tuple[Image.Image, float]:
+    pixels = page.width * page.height
+    if pixels <= max_pixels:
+        return page, dpi
+    scale = math.sqrt(max_pixels / pixels)
+    size = (max(1, int(page.width * scale)), max(1, int(page.height * scale)))
+    return page.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), dpi * scale
 
 
 @contextmanager
@@ -209,9 +254,7 @@ def _reduce_while_decoding(image: Image.Image, policy: RenderPolicy) -> None:
 
 def _to_eight_bit(image: Image.Image, mode: str) -> Image.Image:
     """Any of Pillow's modes as opaque `L` or `RGB`; transparent places become white, as on paper."""
-    if image.mode.startswith("I;16"):
-        return _scale_16_bit(image).convert(mode)
-    if image.mode in ("I", "F"):
+    if image.mode.startswith(("I", "F")):
         return _scale_to_range(image).convert(mode)
     if image.mode == "LAB":  # its first band is the lightness
         return image.getchannel("L").convert(mode)
@@ -229,36 +272,26 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
     return paper
 
 
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """The high byte of each pixel; of 12-bit data, which scanners put into 16, the upper 8 of its bits."""
-    highest = image.getextrema()[1]
-    if isinstance(highest, float) and highest < 4096:  # noqa: SIM102 - filled in below
-        pass
-    return _linear(image.convert("I"), 1 / 16 if _number(highest) < 4096 else 1 / 256)
-
-
 def _scale_to_range(image: Image.Image) -> Image.Image:
-    """32-bit values by the range they use: 0..1, 8 bits, 16 bits, or from the lowest to the highest."""
-    lowest, highest = (_number(value) for value in image.getextrema())
+    """Wide pixels by the range they use: 0 to 1, 8, 12 (some scanners) or 16 bits, else from lowest to highest."""
+    wide = image if image.mode in ("I", "F") else image.convert("I")
+    lowest, highest = (_number(value) for value in wide.getextrema())
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise ValueError("its pixels are no numbers")
-    if lowest < 0 or highest > 0xFFFF:
-        return _linear(image, 255 / max(highest - lowest, 1e-9), -lowest)
-    if image.mode == "F" and highest <= 1:
-        return _linear(image, 255.0)
-    return _linear(image, 1.0 if highest <= 0xFF else 1 / 256)
+    if wide.mode == "F" and lowest >= 0 and highest <= 1:
+        return _linear(wide, 255.0)
+    for bits in (8, 12, 16):
+        if lowest >= 0 and highest < 1 << bits:
+            return _linear(wide, 2.0 ** (8 - bits))
+    return _linear(wide, 255 / (highest - lowest or 1.0), lowest)
 
 
-def _linear(image: Image.Image, factor: float, shift: float = 0.0) -> Image.Image:
-    return image.point(lambda value: value * factor + shift * factor).convert("L")
+def _linear(image: Image.Image, factor: float, lowest: float = 0.0) -> Image.Image:
+    return image.point(lambda value: value * factor - lowest * factor).convert("L")
 
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _turn_upright(page: Image.Image, original: Image.Image) -> Image.Image:
-    return page
 
 
 def read_resolution(image: Image.Image) -> tuple[float, float] | None:
@@ -280,12 +313,6 @@ def estimate_dpi(width: int, height: int) -> float:
     return min(highest, max(lowest, max(width, height) / A4_LONG_SIDE_IN))
 
 
-def _to_page(
-    image: Image.Image, size: tuple[int, int], resolution: tuple[float, float] | None, max_pixels: int
-) -> tuple[Image.Image, float]:
-    raise NotImplementedError
-
-
 def _pass_on(err: BaseException) -> None:
     """A full disk or an unreadable file is no fault of the image."""
     if isinstance(err, OSError) and err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE}:
@@ -294,7 +321,7 @@ def _pass_on(err: BaseException) -> None:
 
 def _plain(err: Exception, source: str) -> str:
     """An error in words for people, without our name of the file."""
-    if isinstance(err, Image.UnidentifiedImageError):
+    if isinstance(err, UnidentifiedImageError):
         return "its header is broken"
     text = str(err).replace(source, "the file").strip().rstrip(".")
     return text[:200] if text else type(err).__name__

@@ -1,0 +1,318 @@
+"""Documents to page images, in child processes under limits: no file can take the daemon along.
+
+A child is a warm fork server (`rasterizer_child`): it has Pillow and pdf2image loaded and forks a job for each
+request, which costs milliseconds, not the 150 ms of imports. The job reads the untrusted file under limits on
+memory, CPU time and file size, and is ended at its deadline together with poppler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from threading import Event
+from typing import Any
+
+from ocrd.domain.documents import FileIdentity, MediaType, PageImage
+from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
+from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+
+FURTHER_PAGE_S = 5.0
+"""What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
+START_TIMEOUT_S = 60.0
+"""For a child to load its libraries; takes 0.2 s on a quiet machine."""
+GRACE_S = 10.0
+"""How much later than its job's deadline a child must have answered; then the child itself is stuck."""
+_PROGRAM = (sys.executable, "-m", "ocrd.pipeline.rasterizer_child")
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
+"""Poppler's messages are read; they must not be translated."""
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderPolicy:
+    """How pages are rendered, and what a document may cost."""
+
+    dpi: float = 200.0
+    min_dpi: float = 110.0
+    """A page that would need a lower resolution to stay within `max_page_pixels` is not rendered."""
+    grayscale: bool = True
+    max_page_pixels: int = 50_000_000
+    """A page image has at most so many pixels."""
+    max_image_pixels: int = 178_956_970
+    """An image file is decoded up to so many; Pillow's own hard limit."""
+    max_pages: int = 10_000
+    page_timeout_s: float = 60.0
+    memory_mib: int = 2048
+    """Address space of the job and, each by itself, of poppler's programs."""
+
+    def window_timeout_s(self, pages: int) -> float:
+        """Deadline for rendering so many pages at once."""
+        return self.page_timeout_s + FURTHER_PAGE_S * (pages - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is known of a document before it is rendered."""
+
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The file of a request."""
+
+    path: bytes
+    identity: FileIdentity
+    media_type: MediaType
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; the path in hexadecimal, for it need not be text."""
+        return {
+            "path": self.path.hex(),
+            "identity": asdict(self.identity),
+            "media_type": self.media_type.value,
+        }
+
+
+class Rasterizer:
+    """A pool of warm children. Thread-safe; each call holds one child for its time."""
+
+    def __init__(self, policy: RenderPolicy, *, workers: int) -> None:
+        """Starts nothing yet: each of the `workers` children starts with the first request that needs it."""
+        self._policy = policy
+        self._workers = workers
+        self._closing = Event()
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        for _ in range(workers):
+            self._idle.put(_Worker())
+
+    def probe(self, path: bytes, identity: FileIdentity, media_type: MediaType) -> Probe:
+        """Open a document and count its pages. May take `page_timeout_s`.
+
+        Raises InputRejected (ENCRYPTED, DAMAGED, NO_PAGES, TOO_MANY_PAGES, TOO_MANY_PIXELS, UNREADABLE),
+        SourceChanged if another file stands at the path, ServerFault if the helper cannot work or is closed.
+        """
+        source = _Source(path, identity, media_type)
+        request = {"ask": "probe", **source.to_json()}
+        answer = self._ask(request, timeout_s=self._policy.page_timeout_s, stop=Event())
+        if "pages" in answer:
+            return self._check_pages(answer["pages"])
+        raise _rejection(answer, self._policy)
+
+    def _check_pages(self, pages: int) -> Probe:
+        if pages > self._policy.max_pages:
+            raise InputRejected(
+                ReasonCode.TOO_MANY_PAGES,
+                f"the document has more than the {self._policy.max_pages} pages allowed",
+                hint="split it, or raise [limits] pages",
+            )
+        return Probe(pages)
+
+    def render(
+        self,
+        path: bytes,
+        identity: FileIdentity,
+        media_type: MediaType,
+        numbers: Sequence[int],
+        *,
+        folder: str,
+        stop: Event,
+    ) -> dict[int, PageImage | PageFault]:
+        """Render pages, counted from 1, to files in `folder`, which the caller deletes. An entry for every number.
+
+        A fault's code is RENDER_FAILED, RENDER_TIMEOUT, RENDER_LIMIT, TOO_MANY_PIXELS or a code of `probe`.
+        Raises SourceChanged, ServerFault (no page is to blame: helper, poppler, folder or disk space), and
+        ChildStopped if `stop` is set first. After an exception no file is left behind.
+        """
+        call = _Render(self, _Source(path, identity, media_type), folder, stop)
+        return call.run(sorted(set(numbers)))
+
+    def close(self) -> None:
+        """End all children; calls in hand raise ServerFault. Returns when no child is left."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        for _ in range(self._workers):
+            self._idle.get().close()
+
+    @property
+    def policy(self) -> RenderPolicy:
+        """How it renders."""
+        return self._policy
+
+    def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
+        """One job of one child. Its own failures come as an answer with `error`; raises what no page is to blame for."""
+        request = {**request, "policy": asdict(self._policy), "timeout_s": timeout_s}
+        either = _Either(stop, self._closing)
+        try:
+            worker = self._take(either)
+            try:
+                answer = worker.ask(request, timeout_s=timeout_s + GRACE_S, stop=either)
+            finally:
+                self._idle.put(worker)
+        except ChildStopped:
+            if stop.is_set():
+                raise
+            raise ServerFault("the rasterizer is being closed") from None
+        return _raise_if_blameless(answer)
+
+    def _take(self, stop: Event) -> _Worker:
+        """The worker that was used last, which is warm; waits while all are busy."""
+        while not stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                return self._idle.get(timeout=_POLL_S)
+        raise ChildStopped
+
+
+class _Render:
+    """One call of `Rasterizer.render`: all pages at once, then those that have no image one by one."""
+
+    def __init__(self, rasterizer: Rasterizer, source: _Source, folder: str, stop: Event) -> None:
+        self._rasterizer = rasterizer
+        self._policy = rasterizer.policy
+        self._source = source
+        self._folder = folder
+        self._stop = stop
+        self._prefix = f"page-{uuid.uuid4().hex}"
+        self._outcome: dict[int, PageImage | PageFault] = {}
+        self._jobs = 0
+
+    def run(self, numbers: list[int]) -> dict[int, PageImage | PageFault]:
+        try:
+            if len(numbers) > 1:
+                self._render(numbers)
+            for number in numbers:
+                if not isinstance(self._outcome.get(number), PageImage):
+                    self._render([number])
+        except BaseException:
+            self._outcome.clear()
+            raise
+        finally:
+            self._sweep()
+        return self._outcome
+
+    def _render(self, numbers: list[int]) -> None:
+        self._jobs += 1
+        stem = os.path.join(self._folder, f"{self._prefix}-{self._jobs:05d}")
+        request = {"ask": "render", "numbers": numbers, "stem": stem, **self._source.to_json()}
+        timeout_s = self._policy.window_timeout_s(len(numbers))
+        answer = self._rasterizer._ask(request, timeout_s=timeout_s, stop=self._stop)  # noqa: SLF001
+        for number in numbers:
+            found = answer.get("pages", {}).get(str(number))
+            self._outcome[number] = (
+                _fault(number, answer, self._policy) if found is None else _to_page(number, found)
+            )
+
+    def _sweep(self) -> None:
+        """Delete what no PageImage names: images of killed jobs, and those of pages that were done again."""
+        keep = {os.path.basename(page.path) for page in self._outcome.values() if isinstance(page, PageImage)}
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._folder):
+                if name.startswith(self._prefix) and name not in keep:
+                    os.unlink(os.path.join(self._folder, name))
+
+
+class _Worker:
+    """A place for a child: started when needed, and again after it was killed. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+
+    def ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
+        """The child's answer. A child that dies or is stuck is the server's fault; the next request gets a new one."""
+        child = self._child or self._start(stop)
+        self._child = None  # unless it answers, it is gone
+        try:
+            answer = child.ask(request, timeout_s=timeout_s, stop=stop)
+        except (ChildDied, ChildTimeout) as err:
+            raise ServerFault(f"the rasterizer's helper failed: {err}") from err
+        self._child = child
+        return answer
+
+    def _start(self, stop: Event) -> Child:
+        try:
+            child = Child(_PROGRAM, env=_ENVIRONMENT)
+            child.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
+        except (ChildDied, ChildTimeout, OSError) as err:
+            raise ServerFault(
+                f"the rasterizer's helper does not start: {err}", hint="run: ocrd doctor"
+            ) from err
+        return child
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+
+class _Either(Event):
+    """Set as soon as one of two events is; to be asked with `is_set` only."""
+
+    def __init__(self, one: Event, other: Event) -> None:
+        super().__init__()
+        self._one = one
+        self._other = other
+
+    def is_set(self) -> bool:
+        return self._one.is_set() or self._other.is_set()
+
+
+def _raise_if_blameless(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it tells of something that is neither the document's nor a page's fault."""
+    if answer.get("error") == "source_changed":
+        raise SourceChanged(ReasonCode(answer["code"]), answer["message"])
+    if answer.get("error") == "server":
+        raise ServerFault(answer["message"], hint=answer["hint"])
+    return answer
+
+
+def _rejection(answer: dict[str, Any], policy: RenderPolicy) -> InputRejected:
+    """Why a document cannot even be opened."""
+    match answer["error"]:
+        case "rejected":
+            return InputRejected(ReasonCode(answer["code"]), answer["message"], hint=answer["hint"])
+        case "timeout":
+            reason = f"it could not be opened within {policy.page_timeout_s:g} s"
+        case "memory":
+            reason = f"opening it needs more than the {policy.memory_mib} MiB of memory allowed"
+        case "died":
+            reason = f"it crashes the program that opens it ({answer['message']})"
+        case _:
+            reason = answer["message"]
+    return InputRejected(ReasonCode.DAMAGED, f"the file is damaged: {reason}")
+
+
+def _fault(number: int, answer: dict[str, Any], policy: RenderPolicy) -> PageFault:
+    """Why a page has no image, from an answer about the job as a whole."""
+    match answer["error"]:
+        case "rejected":
+            return PageFault(ReasonCode(answer["code"]), answer["message"])
+        case "timeout":
+            return PageFault(
+                ReasonCode.RENDER_TIMEOUT,
+                f"page {number} was not rendered within {policy.page_timeout_s:g} s",
+            )
+        case "memory":
+            return PageFault(
+                ReasonCode.RENDER_LIMIT,
+                f"page {number} needs more than the {policy.memory_mib} MiB of memory allowed for rendering",
+            )
+        case "died":
+            return PageFault(
+                ReasonCode.RENDER_FAILED, f"rendering page {number} crashed ({answer['message']})"
+            )
+        case _:
+            return PageFault(
+                ReasonCode.RENDER_FAILED, f"page {number} cannot be rendered: {answer['message']}"
+            )
+
+
+def _to_page(number: int, found: dict[str, Any]) -> PageImage | PageFault:
+    if "code" in found:
+        return PageFault(ReasonCode(found["code"]), found["message"])
+    return PageImage(**{**found, "number": number, "notes": tuple(found["notes"])})
