@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def main(checkout: str, demo: str) -> int:
         say("", "Not what samples/manifest.toml expects:", *(f"  {line}" for line in wrong))
         return 1
     say("", f"All {len(expected)} samples ended as samples/manifest.toml expects.")
-    say(*closing_words(inbox, demo))
+    say(*closing_words(checkout, demo))
     return 0
 
 
@@ -105,17 +106,17 @@ def first_line(path: str) -> str:
         return ""
 
 
-def closing_words(inbox: str, demo: str) -> list[str]:
-    """Where the text is, and what to try next."""
-    here = os.path.relpath(inbox)
-    shown = inbox if here.startswith("..") else here
+def closing_words(checkout: str, demo: str) -> list[str]:
+    """Where the text is, and what to try next; the commands work in the current folder."""
+    ocrd = os.path.relpath(os.path.join(checkout, ".venv", "bin", "ocrd"))
+    inbox, state = (shlex.quote(os.path.relpath(os.path.join(demo, name))) for name in ("inbox", "state"))
     return [
         "",
-        f"The text lies beside each document, as NAME.txt and NAME.md, in {shown}",
-        "",
+        f"The text lies beside each document, as NAME.txt and NAME.md, in {inbox}",
         "What to try next:",
-        f"  .venv/bin/ocrd status --state {os.path.relpath(demo)}/state",
-        "  drop a document of yours into .demo/inbox … (see README.md)",
+        f"  {shlex.quote(ocrd)} status --state {state}",
+        f"  {shlex.quote(ocrd)} jobs --state {state}",
+        "  README.md tells how to have a folder of yours watched.",
     ]
 
 
