@@ -24,7 +24,11 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A subcommand with the options that all of them have."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".", allow_abbrev=False
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        allow_abbrev=False,
+        conflict_handler="resolve",
     )
     parser.add_argument("--config", metavar="FILE", help="settings file (env: OCRD_CONFIG)")
     parser.add_argument("--state", metavar="DIR", help="folder of the job store (env: OCRD_STATE__DIR)")
@@ -44,8 +48,9 @@ def load_settings(arguments: argparse.Namespace) -> Settings:
 
 def find_state(arguments: argparse.Namespace) -> str:
     """Which store a command is about: `--state`, else that of the live daemon, else that of the settings."""
-    if arguments.state:
-        return os.path.abspath(arguments.state)
+    given: str | None = arguments.state
+    if given:
+        return os.path.abspath(given)
     live = runtime.live_state(os.environ)
     return live or settings_module.state_dir(load_settings(arguments))
 

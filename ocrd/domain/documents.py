@@ -49,7 +49,9 @@ class PageImage:
     height: int
     dpi: float
     ink: float
-    """Share of the pixels that differ from the page's background, 0 to 1."""
+    """Share of the pixels that stand out clearly from the page's background, 0 to 1."""
+    faint_ink: float = 0.0
+    """Share of the pixels that stand out from it at all, pale pencil and grey type too; 0 if not measured."""
     notes: tuple[str, ...] = ()
     """What the renderer complained about although it delivered an image."""
 

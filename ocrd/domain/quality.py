@@ -18,11 +18,15 @@ A line of 12 pt type covers about 1.5e-3 of an A4 page."""
 
 INK_CONTRAST = 60
 """Grey levels, of 256, between the background and what counts as ink: noise of ±20 and JPEG fringes do not."""
+FAINT_CONTRAST = 30
+"""Grey levels that pale pencil or light grey type keeps from the paper; noise may reach so far as well, so that
+a noisy empty page is read once too often rather than a pale page not at all."""
 _BACKGROUND_SPREAD = 5
 
 
-def ink_share(histogram: Sequence[int]) -> float:
-    """Share of the pixels, 0 to 1, that differ clearly from the page's background, by its 256 grey levels.
+def ink_share(histogram: Sequence[int], contrast: int = INK_CONTRAST) -> float:
+    """Share of the pixels, 0 to 1, that differ by more than `contrast` from the page's background, by its 256
+    grey levels.
 
     The background is the most frequent level together with its neighbours, be it light or dark.
     """
@@ -30,7 +34,7 @@ def ink_share(histogram: Sequence[int]) -> float:
     if total == 0:
         return 0.0
     background = max(range(256), key=lambda level: (_near(histogram, level), histogram[level]))
-    paper = sum(histogram[max(0, background - INK_CONTRAST) : background + INK_CONTRAST + 1])
+    paper = sum(histogram[max(0, background - contrast) : background + contrast + 1])
     return (total - paper) / total
 
 
@@ -48,16 +52,18 @@ class Judgement:
 
 def is_blank(page: PageImage) -> bool:
     """Whether the page carries no ink at all, so that no engine needs to be asked."""
-    return page.ink < BLANK_INK
+    return max(page.ink, page.faint_ink) < BLANK_INK
 
 
 def judge(page: PageImage, recognition: Recognition) -> Judgement:
     """What to think of a complete answer."""
-    if recognition.text.strip():
-        if page.notes:
-            return Judgement(Verdict.SUSPECT, f"the page is damaged; the renderer said: {page.notes[0]}")
+    text_found = bool(recognition.text.strip())
+    if page.notes:
+        damage = f"the page is damaged; the renderer said: {page.notes[0]}"
+        return Judgement(Verdict.SUSPECT, damage if text_found else f"no text found; {damage}")
+    if text_found:
         return Judgement(Verdict.OK)
-    if page.ink < INK_WITHOUT_TEXT and not page.notes:
+    if page.ink < INK_WITHOUT_TEXT:
         return Judgement(Verdict.BLANK, "no text, and next to no ink on the page")
     return Judgement(
         Verdict.SUSPECT, f"no text found, although {page.ink:.1%} of the page is covered with ink"

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ocrd.domain.documents import MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
-from ocrd.domain.quality import ink_share
+from ocrd.domain.quality import FAINT_CONTRAST, ink_share
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 _PLUGINS = {
@@ -134,9 +134,16 @@ def _render(
         return PageFault(ReasonCode.RENDER_FAILED, f"page {number} cannot be decoded: {_plain(err, source)}")
     path = f"{stem}-{number:06d}.{'pgm' if policy.grayscale else 'ppm'}"
     page.save(path, "PPM")
-    ink = ink_share((page if page.mode == "L" else page.convert("L")).histogram())
+    histogram = (page if page.mode == "L" else page.convert("L")).histogram()
     return PageImage(
-        path=path, number=number, width=page.width, height=page.height, dpi=dpi, ink=ink, notes=notes
+        path=path,
+        number=number,
+        width=page.width,
+        height=page.height,
+        dpi=dpi,
+        ink=ink_share(histogram),
+        faint_ink=ink_share(histogram, FAINT_CONTRAST),
+        notes=notes,
     )
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize, choose_dpi
-from ocrd.domain.quality import ink_share
+from ocrd.domain.quality import FAINT_CONTRAST, ink_share
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 SIZE_TOLERANCE_PX = 2
@@ -235,8 +235,16 @@ def _read_image(number: int, path: str | None, expected: RenderSize) -> PageImag
             raise ValueError(
                 f"poppler wrote an image of {width} × {height} pixels, not {expected.width} × {expected.height}"
             )
-        ink = ink_share((image if image.mode == "L" else image.convert("L")).histogram())
-    return PageImage(path=path, number=number, width=width, height=height, dpi=expected.dpi, ink=ink)
+        histogram = (image if image.mode == "L" else image.convert("L")).histogram()
+    return PageImage(
+        path=path,
+        number=number,
+        width=width,
+        height=height,
+        dpi=expected.dpi,
+        ink=ink_share(histogram),
+        faint_ink=ink_share(histogram, FAINT_CONTRAST),
+    )
 
 
 def _explain_missing(number: int, what: str, complaints: tuple[str, ...], policy: RenderPolicy) -> PageFault:

@@ -37,7 +37,9 @@ def opened(folder: str) -> Iterator[sqlite3.Connection | None]:
     try:
         with closing(sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=5)) as connection:
             connection.row_factory = sqlite3.Row
-            yield connection
+            # A daemon that starts for the first time makes the file first and all its tables at once after that.
+            made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'counts'").fetchone()
+            yield connection if made else None
     except sqlite3.DatabaseError as err:
         raise StoreError(f"the store {path} cannot be read: {err}", hint="ocrd db check") from err
 

@@ -1,0 +1,3 @@
+"""What several tests share: documents drawn at test time, and the real daemon as a process."""
+
+from __future__ import annotations
