@@ -7,6 +7,8 @@ cannot say anything else than the code does.
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -282,6 +284,8 @@ def _check_range(option: Field[Any], value: Any, where: str) -> None:
     choices, low, high = (option.metadata[key] for key in ("choices", "low", "high"))
     if choices and value not in choices:
         raise ConfigError(f"{where}: {value!r} is unknown" + _nearest(str(value), list(choices)))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} must be a number, not {value}")
     if low is not None and value < low:
         raise ConfigError(f"{where} must be at least {low:g}, not {value:g}")
     if high is not None and value > high:
@@ -318,8 +322,8 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        # JSON's escapes are TOML's too; only DEL is forbidden there and not here.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):
         return "[" + ", ".join(format_value(item) for item in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
