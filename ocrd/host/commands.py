@@ -141,10 +141,12 @@ class Child:
             self._receive(min(remaining, _POLL_S))
         line, self._received = self._received.split(b"\n", 1)
         try:
-            answer: dict[str, Any] = json.loads(line)
-        except ValueError as err:
-            self._stderr_tail += b" answered no JSON: " + line[:200]
-            raise self._died() from err
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self._stderr_tail += b" answered no JSON object: " + line[:200]
+            raise self._died()
         return answer
 
     def _receive(self, timeout_s: float) -> None:
@@ -165,12 +167,13 @@ class Child:
 
     def kill(self) -> None:
         """End it and everything in its session at once, and collect it."""
+        if self._stdout.closed:  # collected before: its number may be another program's by now
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        if not self._stderr.closed:
-            os.set_blocking(self._stderr.fileno(), False)
-            self._stderr_tail = (self._stderr_tail + (self._stderr.read() or b""))[-STDERR_TAIL:]
+        os.set_blocking(self._stderr.fileno(), False)
+        self._stderr_tail = (self._stderr_tail + (self._stderr.read() or b""))[-STDERR_TAIL:]
         self._release()
 
     def close(self, *, grace_s: float = 1.0) -> None:
