@@ -105,9 +105,9 @@ def test_an_answer_may_be_larger_than_a_pipe(child: Child) -> None:
 
 
 def test_a_child_that_ends_is_told_with_its_code_and_its_last_words(child: Child) -> None:
-    with pytest.raises(ChildDied, match="exit code 3: I am done for") as caught:
+    with pytest.raises(ChildDied, match="exit code 1: I am done for") as caught:
         child.ask({"do": "die"}, timeout_s=PATIENCE_S)
-    assert caught.value.returncode == 3
+    assert caught.value.returncode == 1
 
 
 def test_a_child_that_was_killed_is_told_with_its_signal(child: Child) -> None:
@@ -118,7 +118,7 @@ def test_a_child_that_was_killed_is_told_with_its_signal(child: Child) -> None:
 def test_a_child_that_is_gone_stays_gone(child: Child) -> None:
     with pytest.raises(ChildDied):
         child.ask({"do": "die"}, timeout_s=PATIENCE_S)
-    with pytest.raises(ChildDied, match="exit code 3"):
+    with pytest.raises(ChildDied, match="exit code 1"):
         child.ask({"do": "echo"}, timeout_s=PATIENCE_S)
 
 

@@ -59,9 +59,8 @@ def test_only_a_regular_file_has_an_identity(folder: bytes) -> None:
 def test_a_symbolic_link_is_not_opened(folder: bytes) -> None:
     link = os.path.join(folder, b"link")
     os.symlink(put(folder, b"target"), link)
-    with pytest.raises(OSError) as caught, files.open_regular(link):
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)), files.open_regular(link):
         pass
-    assert caught.value.errno == errno.ELOOP
     assert files.sha256_at(link) is None
 
 
@@ -80,7 +79,7 @@ def test_a_folder_is_not_opened_as_a_file(folder: bytes) -> None:
 
 def test_a_refused_file_leaves_no_descriptor_open(folder: bytes) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(OSError), files.open_regular(folder):
+    with pytest.raises(OSError, match="not a regular file"), files.open_regular(folder):
         pass
     assert len(os.listdir("/proc/self/fd")) == before
 
