@@ -228,7 +228,7 @@ class Receiver:
             root.hints.close()
             root.hints = None
             root.mode = "starting"
-        if root.mode == "starting":
+        if root.mode == "starting" and os.path.isdir(root.path):
             root.mode = self._start_watching(root)
             log.info("inbox_watched", inbox=root.name, mode=root.mode)
 

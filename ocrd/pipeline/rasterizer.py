@@ -224,13 +224,23 @@ class _Worker:
         self._child: Child | None = None
 
     def ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
-        """The child's answer. A child that dies or is stuck is the server's fault; the next request gets a new one."""
+        """The child's answer. One that was killed is replaced at once; if that one dies or is stuck too, it is the
+        server's fault, and the next request gets a new one."""
+        try:
+            return self._ask(request, timeout_s=timeout_s, stop=stop)
+        except ChildDied:
+            pass  # somebody killed it, perhaps while it was idle
+        except ChildTimeout as err:
+            raise ServerFault(f"the rasterizer's helper is stuck: {err}") from err
+        try:
+            return self._ask(request, timeout_s=timeout_s, stop=stop)
+        except (ChildDied, ChildTimeout) as err:
+            raise ServerFault(f"the rasterizer's helper failed twice: {err}") from err
+
+    def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         child = self._child or self._start(stop)
         self._child = None  # unless it answers, it is gone
-        try:
-            answer = child.ask(request, timeout_s=timeout_s, stop=stop)
-        except (ChildDied, ChildTimeout) as err:
-            raise ServerFault(f"the rasterizer's helper failed: {err}") from err
+        answer = child.ask(request, timeout_s=timeout_s, stop=stop)
         self._child = child
         return answer
 

@@ -1,0 +1,121 @@
+"""kill -9, again and again: every document ends right, no page result is lost or doubled, outputs are the same."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support import paper
+from support.running import Ocrd, wait_until
+
+KILLS = 20
+DOCUMENTS = 60
+SEED = 20261123
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+
+
+def fill(inbox: Path) -> None:
+    """A mixed inbox: images, PDFs and TIFFs of several pages, twins, an empty page, a bad page, damaged files."""
+    for number in range(30):
+        paper.write_png(inbox / f"image-{number:02}.png", f"Image {number} of the set")
+    for number in range(10):
+        paper.write_pdf(
+            inbox / "pdf" / f"scan-{number}.pdf", *[f"Scan {number} sheet {page}" for page in range(1, 7)]
+        )
+    for number in range(7):
+        paper.write_tiff(inbox / f"fax-{number}.tif", f"Fax {number} first", f"Fax {number} last")
+    for number in range(5):
+        shutil.copy(inbox / f"image-{number:02}.png", inbox / "pdf" / f"twin-{number}.png")
+    for number in range(3):
+        paper.write_pdf_with_bad_page(inbox / f"partial-{number}.pdf", f"Partial {number}")
+        whole = paper.write_pdf(inbox / f"damaged-{number}.pdf", f"Damaged {number}").read_bytes()
+        (inbox / f"damaged-{number}.pdf").write_bytes(whole[:200])
+    paper.write_pdf(inbox / "with-blank.pdf", "Before", "", "After")
+    (inbox / "empty.png").touch()
+
+
+def outputs(inbox: Path) -> dict[str, bytes]:
+    """Every file that ocrd wrote below an inbox."""
+    suffixes = (".txt", ".md")
+    return {
+        str(path.relative_to(inbox)): path.read_bytes()
+        for path in inbox.rglob("*")
+        if path.name.endswith(suffixes)
+    }
+
+
+def originals(inbox: Path) -> dict[str, bytes]:
+    """Every other file."""
+    wrote = outputs(inbox)
+    files = (path for path in inbox.rglob("*") if path.is_file())
+    return {name: path.read_bytes() for path in files if (name := str(path.relative_to(inbox))) not in wrote}
+
+
+def states(ocrd: Ocrd) -> dict[str, tuple[str, str, int]]:
+    """How each document ended."""
+    return {name: (job["state"], job["reason_code"], job["pages_done"]) for name, job in ocrd.jobs().items()}
+
+
+def test_a_daemon_that_is_killed_at_random_moments_loses_nothing_and_does_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    calm = Ocrd(_folder(tmp_path / "calm"))
+    fill(calm.inbox)
+    assert len(originals(calm.inbox)) == DOCUMENTS
+    assert calm.run_once().returncode == 1
+
+    killed = Ocrd(_folder(tmp_path / "killed"), OCRD_INBOX__QUIET_S="0")
+    shutil.copytree(
+        calm.inbox, killed.inbox, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.txt", "*.md")
+    )
+    before = originals(killed.inbox)
+    moments = random.Random(SEED)
+    killed_at_work = 0
+    for _ in range(KILLS):
+        killed.start("--once", ready=False)
+        assert killed.process is not None
+        _wait_for_end(killed, moments.uniform(0.3, 1.5))
+        killed_at_work += killed.process.poll() is None
+        killed.stop(signal.SIGKILL)
+        check = killed.command("db", "check")
+        assert check.returncode == 0 or "no store" in check.stderr, check.stdout
+    assert killed.run_once().returncode == 1
+    assert killed_at_work >= KILLS * 3 // 4, "too few kills met a working daemon"
+
+    assert states(killed) == states(calm)
+    assert outputs(killed.inbox) == outputs(calm.inbox)
+    assert originals(killed.inbox) == before
+    assert killed.leftovers() == []
+    assert not (killed.state / "work").exists()
+    _assert_each_page_has_one_result(killed)
+
+
+def _wait_for_end(ocrd: Ocrd, deadline_s: float) -> None:
+    """Wait until the moment has come, or the run is over."""
+    assert ocrd.process is not None
+    end = time.monotonic() + deadline_s
+    process = ocrd.process
+    wait_until(lambda: time.monotonic() >= end or process.poll() is not None, "the moment to kill")
+
+
+def _assert_each_page_has_one_result(ocrd: Ocrd) -> None:
+    with closing(sqlite3.connect(ocrd.state / "ocrd.db")) as store:
+        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        doubled = "SELECT count(*) FROM (SELECT page_id FROM attempts GROUP BY page_id HAVING count(*) > 1)"
+        assert store.execute(doubled).fetchone() == (0,)
+        orphans = "SELECT count(*) FROM results WHERE id NOT IN (SELECT result_id FROM attempts WHERE result_id NOT NULL)"
+        assert store.execute(orphans).fetchone() == (0,)
+        lost = "SELECT count(*) FROM pages WHERE state = 'done' AND result_id IS NULL"
+        assert store.execute(lost).fetchone() == (0,)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
