@@ -27,7 +27,7 @@ def fill(inbox: Path) -> None:
         paper.write_png(inbox / f"image-{number:02}.png", f"Image {number} of the set")
     for number in range(10):
         paper.write_pdf(
-            inbox / "pdf" / f"scan-{number}.pdf", *[f"Scan {number} sheet {page}" for page in range(1, 7)]
+            inbox / "pdf" / f"scan-{number}.pdf", *[f"Scan {number} sheet {page}" for page in range(1, 31)]
         )
     for number in range(7):
         paper.write_tiff(inbox / f"fax-{number}.tif", f"Fax {number} first", f"Fax {number} last")
@@ -81,7 +81,7 @@ def test_a_daemon_that_is_killed_at_random_moments_loses_nothing_and_does_nothin
     for _ in range(KILLS):
         killed.start("--once", ready=False)
         assert killed.process is not None
-        _wait_for_end(killed, moments.uniform(0.3, 1.5))
+        _wait_for_end(killed, moments.uniform(0.3, 1.3))
         killed_at_work += killed.process.poll() is None
         killed.stop(signal.SIGKILL)
         check = killed.command("db", "check")
