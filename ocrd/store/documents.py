@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, Select, and_, func, insert, literal, select, text, update
 
 from ocrd.domain.documents import MediaType
 from ocrd.domain.errors import ReasonCode
@@ -25,6 +25,14 @@ from ocrd.store.engine import Database
 from ocrd.store.tables import counts, documents, outputs, pages
 
 FINGERPRINT_LENGTH = 16
+
+_NEXT_IN_TURN = text(
+    # Left alone, SQLite takes the index on the state and sorts all that is queued; SQLAlchemy writes no such hint.
+    "SELECT id FROM documents INDEXED BY ix_documents_claim WHERE state = 'queued' AND NOT EXISTS ("
+    "SELECT 1 FROM documents AS twin WHERE twin.state = 'running' "
+    "AND twin.sha256 = documents.sha256 AND twin.fingerprint = documents.fingerprint"
+    ") ORDER BY priority DESC, id LIMIT 1"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,25 +155,13 @@ class DocumentStore:
 
         One whose content is being worked on at another path waits, so that it can take over the pages.
         """
-        twin = documents.alias("twin")
-        busy = exists().where(
-            twin.c.state == DocumentState.RUNNING,
-            twin.c.sha256 == documents.c.sha256,
-            twin.c.fingerprint == documents.c.fingerprint,
-        )
-        chosen = (
-            select(documents.c.id)
-            # SQLite would take the index on the state alone and sort a million rows.
-            .with_hint(documents, "INDEXED BY ix_documents_claim", "sqlite")
-            .where(documents.c.state == literal(DocumentState.QUEUED, literal_execute=True), ~busy)
-            .order_by(documents.c.priority.desc(), documents.c.id)
-            .limit(1)
-            .scalar_subquery()
-        )
         with self._database.write() as tx:
             row = tx.execute(
                 update(documents)
-                .where(documents.c.id == chosen, documents.c.state == DocumentState.QUEUED)
+                .where(
+                    documents.c.id == tx.execute(_NEXT_IN_TURN).scalar(),
+                    documents.c.state == DocumentState.QUEUED,
+                )
                 .values(state=DocumentState.RUNNING, started_at=self._now())
                 .returning(documents)
             ).one_or_none()
