@@ -18,6 +18,26 @@ def record_document(
     tx.execute(insert(events).values(at=at, document_id=document_id, page=None, old=old, new=new, why=why))
 
 
+def record_claims(tx: Connection, at: float, document_id: int, numbers: Sequence[int]) -> None:
+    """Leave the event rows of pages that were claimed."""
+    _record_pages(
+        tx, at, document_id, [(number, PageState.PENDING, PageState.RUNNING) for number in numbers], "claimed"
+    )
+
+
+def _record_pages(
+    tx: Connection,
+    at: float,
+    document_id: int,
+    moved: Sequence[tuple[int, PageState, PageState]],
+    why: str,
+) -> None:
+    if moved:
+        same = {"at": at, "document_id": document_id, "why": why}
+        rows = [{**same, "page": number, "old": old, "new": new} for number, old, new in moved]
+        tx.execute(insert(events), rows)
+
+
 def expect_one(result: CursorResult[Any], what: str) -> None:
     """A guarded update must have met exactly one row; otherwise two hands moved the same thing."""
     if result.rowcount != 1:
@@ -82,18 +102,8 @@ def adopt_pages(
         ),
         rows,
     )
-    event_rows = [
-        {
-            "at": at,
-            "document_id": document_id,
-            "page": row["number"],
-            "old": PageState.PENDING,
-            "new": row["state"],
-            "why": why,
-        }
-        for row in known
-    ]
-    tx.execute(insert(events), event_rows)
+    moved = [(row["new_number"], PageState.PENDING, PageState(row["new_state"])) for row in rows]
+    _record_pages(tx, at, document_id, moved, why)
     _count_done(tx, document_id, len(known))
 
 

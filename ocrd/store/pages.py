@@ -68,6 +68,7 @@ class PageStore:
                 .values(state=PageState.RUNNING, claims=pages.c.claims + 1)
                 .returning(pages.c.number, pages.c.claims)
             ).all()
+            moves.record_claims(tx, self._now(), document_id, [row.number for row in rows])
         return sorted(
             (Claimed(document_id, row.number, row.claims) for row in rows), key=lambda claimed: claimed.number
         )

@@ -154,8 +154,12 @@ _RULES = {
         "WHERE document_id = documents.id AND pages.state IN ('done', 'blank'))"
     ),
     "the counts are wrong": (
-        "SELECT count(*) FROM counts WHERE kind = 'document' "
-        "AND n <> (SELECT count(*) FROM documents WHERE state = value)"
+        "SELECT count(*) FROM (SELECT kind, value FROM ("
+        "SELECT kind, value, n FROM counts "
+        "UNION ALL SELECT 'document', state, -count(*) FROM documents GROUP BY state "
+        "UNION ALL SELECT 'page', state, -count(*) FROM pages GROUP BY state "
+        "UNION ALL SELECT 'verdict', verdict, -count(*) FROM pages GROUP BY verdict"
+        ") GROUP BY kind, value HAVING sum(n) <> 0)"
     ),
 }
 
