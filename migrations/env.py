@@ -1,4 +1,4 @@
-"""Runs the migrations on one SQLite file, each in a transaction that rolls back as a whole.
+"""Runs the migrations on one SQLite file, all in one transaction that rolls back as a whole.
 
 Foreign keys are off while a migration runs: a batch migration rebuilds its table, and with them on SQLite would
 delete every child row through ON DELETE CASCADE without a word. They are checked before the commit.
@@ -28,7 +28,12 @@ event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEG
 
 with engine.connect() as connection:
     context.configure(
-        connection=connection, target_metadata=metadata, render_as_batch=True, transaction_per_migration=False
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=True,
+        # alembic believes that SQLite cannot roll a table back, and would commit before the check below.
+        transactional_ddl=True,
+        transaction_per_migration=False,
     )
     with context.begin_transaction():
         context.run_migrations()
