@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
+from ocrd.host import files
 from ocrd.settings import Settings, state_dir
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:
     with snapshot.opened(state) as connection:
         if connection is None:
             return True
-        listed = snapshot.jobs_below(connection, [os.fsdecode(root) for root in roots])
+        listed = snapshot.jobs_below(connection, [files.display_name(root) for root in roots])
         listed = [job for job in listed if job["reason_code"] not in _GONE]
         worked = [job for job in listed if (job["finished_at"] or 0) >= began]
         firsts = {job["id"]: snapshot.first_line(connection, job["id"]) for job in worked}

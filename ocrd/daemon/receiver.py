@@ -109,7 +109,7 @@ class Receiver:
     def start(self) -> None:
         """Remember what was taken in before, and begin."""
         for root in self.roots:
-            for path, size, mtime_ns in self._parts.documents.known_files(os.fsdecode(root.path)):
+            for path, size, mtime_ns in self._parts.documents.known_files(root.name):
                 root.tracker.remember(path, size, mtime_ns)
         self._thread.start()
 
@@ -269,7 +269,7 @@ class Receiver:
     def _admit(self, root: Root, path: bytes, identity: FileIdentity | None) -> _Outcome:
         if identity is None or self._parts.outputs.is_ours(path):
             return _Outcome(root, path, identity, ignored=True)
-        arrival = self._parts.admission.admit(os.fsdecode(root.path), path)
+        arrival = self._parts.admission.admit(root.name, path)
         if arrival is None:
             return _Outcome(root, path, identity, ignored=True)
         if arrival.rejected is not None and arrival.rejected[0] in UNSETTLED:
