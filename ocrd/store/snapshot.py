@@ -61,7 +61,8 @@ def fact(connection: sqlite3.Connection, key: str) -> tuple[Any, float] | None:
 def pages_per_minute(connection: sqlite3.Connection, now: float) -> float:
     """Pages finished a minute, over the time in which the last ones were (at most ten minutes)."""
     first, number = connection.execute(
-        "SELECT min(finished_at), count(*) FROM pages WHERE finished_at > ?", (now - _RATE_WINDOW_S,)
+        "SELECT min(finished_at), count(*) FROM pages WHERE finished_at > ? AND state <> 'cancelled'",
+        (now - _RATE_WINDOW_S,),
     ).fetchone()
     if number < 2:
         return 0.0

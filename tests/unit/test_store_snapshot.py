@@ -116,6 +116,13 @@ def test_the_rate_is_of_the_last_ten_minutes(connection: sqlite3.Connection, clo
     assert snapshot.pages_per_minute(connection, now + 3600) == 0
 
 
+def test_pages_that_were_cancelled_were_not_read(stores: Stores, clock: FakeClock) -> None:
+    stores.documents.cancel(stores.register(pages=100))
+    with snapshot.opened(stores.folder) as connection:
+        assert connection is not None
+        assert snapshot.pages_per_minute(connection, clock.now().timestamp()) == 0
+
+
 def test_what_the_daemon_said_is_read_with_its_time(filled: Stores, clock: FakeClock) -> None:
     filled.commands.set_fact("heartbeat", {"pid": 7})
     with snapshot.opened(filled.folder) as connection:
