@@ -93,6 +93,7 @@ def _create_tables() -> None:
         sa.Column("pages_done", sa.Integer(), server_default="0", nullable=False),
         sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
         sa.Column("overwrite", sa.Boolean(), server_default="0", nullable=False),
+        sa.Column("reread", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=True),
         sa.Column("finished_at", sa.Float(), nullable=True),

@@ -11,9 +11,10 @@ import os
 import time
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings
 from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater, UsageError
 from ocrd.host import files, runtime
+from ocrd.settings import Settings
 
 ANSWER_TIMEOUT_S = 15.0
 _POLL_S = 0.1
@@ -28,6 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     which.add_argument("--failed", action="store_true", help="all that failed, were rejected, or are partial")
     which.add_argument("--all", action="store_true", help="all finished documents")
+    retry.add_argument("--changed", action="store_true", help="with --all: those read with other settings")
     retry.add_argument(
         "--again", action="store_true", help="read all pages again, not only those without text"
     )
@@ -46,9 +48,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle_retry(arguments: argparse.Namespace) -> ExitCode:
     """Run `retry`."""
+    if arguments.changed and not arguments.all:
+        raise UsageError("--changed goes with --all", hint="ocrd retry --all --changed")
     wanted: dict[str, Any] = {"overwrite": arguments.overwrite, "again": arguments.again}
     if arguments.failed or arguments.all:
-        wanted |= {"failed": arguments.failed, "all": arguments.all}
+        wanted |= {"failed": arguments.failed, "all": arguments.all, "changed": arguments.changed}
     else:
         wanted |= _name(arguments.job)
     return _order(arguments, "retry", wanted)
@@ -85,7 +89,11 @@ def _order(arguments: argparse.Namespace, verb: str, wanted: dict[str, Any]) -> 
         stores = open_stores(state)
         try:
             number = stores.commands.send(verb, wanted)
-            answer = _carry_out(stores, number) if lock is not None else _await(stores, number)
+            answer = (
+                _carry_out(stores, number, load_settings(arguments))
+                if lock is not None
+                else _await(stores, number)
+            )
         finally:
             stores.database.close()
     finally:
@@ -95,10 +103,11 @@ def _order(arguments: argparse.Namespace, verb: str, wanted: dict[str, Any]) -> 
     return ExitCode.OK if answer["ok"] else ExitCode.FAILED
 
 
-def _carry_out(stores: Any, number: int) -> dict[str, Any]:
+def _carry_out(stores: Any, number: int, settings: Settings) -> dict[str, Any]:
+    from ocrd.daemon.build import fingerprint
     from ocrd.daemon.orders import Orders
 
-    Orders(stores.commands, stores.documents, None).carry_out_waiting()
+    Orders(stores.commands, stores.documents, None, fingerprint=fingerprint(settings)).carry_out_waiting()
     answer: dict[str, Any] = stores.commands.answer_of(number)
     return answer
 

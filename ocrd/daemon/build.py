@@ -172,5 +172,5 @@ def build(
         ),
         once=once,
     )
-    orders = Orders(stores.commands, stores.documents, worker)
+    orders = Orders(stores.commands, stores.documents, worker, fingerprint=fingerprint(settings))
     return Parts(stores, rasterizer, recognizer, worker, receiver, orders)

@@ -31,10 +31,13 @@ class Hands(Protocol):
 class Orders:
     """Carries out commands. An answer always has `message`, and `ok`."""
 
-    def __init__(self, commands: CommandStore, documents: DocumentStore, hands: Hands | None) -> None:
+    def __init__(
+        self, commands: CommandStore, documents: DocumentStore, hands: Hands | None, *, fingerprint: str
+    ) -> None:
         self._commands = commands
         self._documents = documents
         self._hands = hands
+        self._fingerprint = fingerprint
 
     def carry_out_waiting(self) -> int:
         """Do everything that was asked; how much it was."""
@@ -70,18 +73,16 @@ class Orders:
         return _answer("the queue goes on" if was_paused else "the queue was not paused")
 
     def _retry(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        options = {"overwrite": bool(arguments.get("overwrite")), "again": bool(arguments.get("again"))}
-        if arguments.get("failed"):
-            states = (DocumentState.FAILED, DocumentState.PARTIAL, DocumentState.REJECTED)
-            chosen = self._documents.ids_in_states(states)
-        elif arguments.get("all"):
-            chosen = self._documents.ids_in_states(tuple(FINAL_DOCUMENTS))
-        else:
-            job = self._find(arguments)
-            if job is None:
-                return _unknown(arguments)
-            chosen = [job.id]
-        retried = [number for number in chosen if self._documents.retry(number, **options)]
+        again = arguments.get("again") or arguments.get("changed")
+        chosen = self._choose(arguments)
+        if chosen is None:
+            return _unknown(arguments)
+        overwrite, reread_as = bool(arguments.get("overwrite")), self._fingerprint if again else None
+        retried = [
+            number
+            for number in chosen
+            if self._documents.retry(number, overwrite=overwrite, reread_as=reread_as)
+        ]
         if self._hands is not None:
             self._hands.notify()
         if len(chosen) == 1 and not retried:
@@ -89,6 +90,19 @@ class Orders:
                 f"document {chosen[0]} is not finished yet, so there is nothing to retry", ok=False
             )
         return _answer(f"queued again: {_count(len(retried))}", documents=retried)
+
+    def _choose(self, arguments: dict[str, Any]) -> list[int] | None:
+        """The documents that a retry is about; None if one was named that does not exist."""
+        if arguments.get("changed"):
+            return self._documents.ids_read_otherwise(self._fingerprint)
+        if arguments.get("failed"):
+            return self._documents.ids_in_states(
+                (DocumentState.FAILED, DocumentState.PARTIAL, DocumentState.REJECTED)
+            )
+        if arguments.get("all"):
+            return self._documents.ids_in_states(tuple(FINAL_DOCUMENTS))
+        job = self._find(arguments)
+        return None if job is None else [job.id]
 
     def _cancel(self, arguments: dict[str, Any]) -> dict[str, Any]:
         job = self._find(arguments)

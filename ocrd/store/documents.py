@@ -190,7 +190,7 @@ class DocumentStore:
             pages.c.document_id == row.id, pages.c.state == literal(PageState.PENDING, literal_execute=True)
         )
         wanted = set(tx.execute(open_pages).scalars())
-        known = {page["number"]: dict(page) for page in found if page["number"] in wanted}
+        known = {page["number"]: dict(page) for page in found if page["number"] in wanted and not row.reread}
         moves.adopt_pages(tx, self._now(), row.id, list(known.values()), "read before, the same content")
         return len(wanted) - len(known)
 
@@ -263,15 +263,18 @@ class DocumentStore:
                 tx, self._now(), document_id, state, PageState.CANCELLED, why=why, values={"reason_code": why}
             )
 
-    def retry(self, document_id: int, *, overwrite: bool = False, again: bool = False) -> bool:
-        """Queue a finished document again: its failed and cancelled pages, or all of them with `again`.
-        Whether it was finished."""
+    def retry(self, document_id: int, *, overwrite: bool = False, reread_as: str | None = None) -> bool:
+        """Queue a finished document again: its failed and cancelled pages, or all of them if `reread_as` gives the
+        fingerprint of the settings to read them with. Whether it was finished."""
         with self._database.write() as tx:
             state = self._state(tx, document_id)
             if state not in FINAL_DOCUMENTS:
                 return False
-            self._requeue(tx, document_id, state, why="retry", again=again)
-            tx.execute(update(documents).where(documents.c.id == document_id).values(overwrite=overwrite))
+            self._requeue(tx, document_id, state, why="retry", again=reread_as is not None)
+            values: dict[str, Any] = {"overwrite": overwrite}
+            if reread_as is not None:
+                values |= {"reread": True, "fingerprint": reread_as}
+            tx.execute(update(documents).where(documents.c.id == document_id).values(values))
             return True
 
     def _requeue(
@@ -314,6 +317,16 @@ class DocumentStore:
         ]
         if rows:
             tx.execute(insert(pages), rows)
+
+    def ids_read_otherwise(self, fingerprint: str) -> list[int]:
+        """The finished current documents that were read with other settings, oldest first."""
+        with self._database.read() as tx:
+            query = select(documents.c.id).where(
+                documents.c.current,
+                documents.c.state.in_((DocumentState.DONE, DocumentState.PARTIAL, DocumentState.FAILED)),
+                documents.c.fingerprint != fingerprint,
+            )
+            return list(tx.execute(query.order_by(documents.c.id)).scalars())
 
     def ids_in_states(self, states: Sequence[DocumentState]) -> list[int]:
         """The current documents in these states, oldest first."""
@@ -374,6 +387,7 @@ class DocumentStore:
             values["finished_at"] = now
             values["seconds"] = documents.c.seconds + func.coalesce(now - documents.c.started_at, 0.0)
             values["overwrite"] = False
+            values["reread"] = False
         else:
             values["started_at"] = None
             values["finished_at"] = None

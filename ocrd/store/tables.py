@@ -61,6 +61,7 @@ documents = Table(
     Column("pages_done", Integer, nullable=False, server_default="0"),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("overwrite", Boolean(create_constraint=False), nullable=False, server_default="0"),
+    Column("reread", Boolean(create_constraint=False), nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),

@@ -307,3 +307,23 @@ def test_names_of_any_bytes_get_their_text(ocrd: Ocrd) -> None:
         text = os.path.join(os.fsencode(ocrd.inbox), name + b".txt")
         with open(text) as file:
             assert "Strange name" in file.read()
+
+
+def test_retry_again_reads_anew_even_what_a_twin_has(ocrd: Ocrd) -> None:
+    one = paper.write_png(ocrd.inbox / "one.png", "Read anew")
+    shutil.copy(one, ocrd.inbox / "two.png")
+    ocrd.run_once()
+    ocrd.command("retry", str(ocrd.inbox / "two.png"), "--again")
+    assert ocrd.run_once().returncode == 0
+    attempts = [len(ocrd.show(name)["page_list"][0]["attempts"]) for name in ("one.png", "two.png")]
+    assert sorted(attempts) == [1, 1]
+
+
+def test_retry_changed_reads_what_was_read_with_other_settings(ocrd: Ocrd) -> None:
+    paper.write_pdf(ocrd.inbox / "page.pdf", "Other settings")
+    ocrd.run_once()
+    assert "0 documents" in ocrd.command("retry", "--all", "--changed").stdout
+    ocrd.env["OCRD_RASTER__DPI"] = "150"
+    assert "1 document" in ocrd.command("retry", "--all", "--changed").stdout
+    assert ocrd.run_once().returncode == 0
+    assert [attempt["dpi"] for attempt in ocrd.show("page.pdf")["page_list"][0]["attempts"]] == [200, 150]

@@ -91,7 +91,7 @@ def cancel(stores: Stores, one: int, other: int) -> None:
 
 def retry(stores: Stores, one: int, other: int) -> None:
     if (document := some(stores, "SELECT id FROM documents", one)) is not None:
-        stores.documents.retry(document, again=other % 2 == 1)
+        stores.documents.retry(document, reread_as="again" if other % 2 else None)
 
 
 Operation = Callable[[Stores, int, int], None]

@@ -253,7 +253,7 @@ def test_a_retry_from_the_start_opens_every_page(stores: Stores) -> None:
     document = stores.register()
     stores.begin()
     stores.read_all(document)
-    assert stores.documents.retry(document, again=True)
+    assert stores.documents.retry(document, reread_as="f")
     assert stores.page_states(document) == ["pending"] * 3
     assert stores.one("SELECT pages_done FROM documents") == 0
     assert stores.begin().open_pages == 3
