@@ -131,6 +131,7 @@ def kept_counts(stores: Stores) -> dict[tuple[str, str], int]:
 
 def check_histories(stores: Stores) -> None:
     """Each row's events lead by legal moves, without a gap, from its first state to the one it is in."""
+    states: dict[tuple[int, int | None], str]
     states = {(row[0], None): row[1] for row in stores.rows("SELECT id, state FROM documents")}
     states |= {
         (row[0], row[1]): row[2] for row in stores.rows("SELECT document_id, number, state FROM pages")
