@@ -75,32 +75,31 @@ def list_files(root: bytes, patterns: Patterns, *, recursive: bool) -> Listing:
     while folders:
         folder = folders.pop()
         try:
-            entries = os.scandir(folder)
-        except OSError:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if patterns.match(entry.name):
+                        found.skipped["ignored"] += 1
+                    elif _list_entry(entry, found) and recursive:
+                        folders.append(entry.path)
+        except OSError:  # at its beginning or in the middle of it: a share may go away at any time
             found.skipped["unreadable_folder"] += 1
             found.complete = found.complete and folder != root
-            continue
-        with entries:
-            for entry in entries:
-                if patterns.match(entry.name):
-                    found.skipped["ignored"] += 1
-                elif entry.is_dir(follow_symlinks=False):
-                    if recursive:
-                        folders.append(entry.path)
-                else:
-                    _list_entry(entry, found)
     return found
 
 
-def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> None:
+def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> bool:
+    """Note a file; whether it is a folder instead."""
     try:
+        if entry.is_dir(follow_symlinks=False):
+            return True
         status = entry.stat(follow_symlinks=False)
     except OSError:
-        return  # gone between listing and looking: the next scan sees what became of it
+        return False  # gone between listing and looking: the next scan sees what became of it
     if stat.S_ISREG(status.st_mode):
         found.files[entry.path] = files.identity_of(status)
     else:
         found.skipped["link" if stat.S_ISLNK(status.st_mode) else "not_a_file"] += 1
+    return False
 
 
 def without_outputs(
@@ -157,6 +156,7 @@ class Tracker:
         ready = []
         for path, identity in listing.items():
             if self._taken.get(path) == hash((identity.size, identity.mtime_ns)):
+                self._watched.pop(path, None)  # changed and put back: nobody waits for it any more
                 continue
             if self._is_quiet(path, identity, now, wall) and now >= self._deferred.get(path, now):
                 ready.append(path)
