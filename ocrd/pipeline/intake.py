@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from ocrd.domain.documents import FileIdentity, MediaType
@@ -45,12 +46,15 @@ _MAGIC: tuple[tuple[int, bytes, MediaType], ...] = (
     (0, b"II+\x00", MediaType.TIFF),
     (0, b"MM\x00+", MediaType.TIFF),
     (8, b"WEBP", MediaType.WEBP),
-    (0, b"BM", MediaType.BMP),
     (0, b"GIF87a", MediaType.GIF),
     (0, b"GIF89a", MediaType.GIF),
     (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", MediaType.JPEG2000),
     (0, b"\xff\x4f\xff\x51", MediaType.JPEG2000),
 )
+
+# The marks of these two are so short that text begins with them too: "BMW …", "P1 is …".
+_BMP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
+_NETPBM = re.compile(rb"P[1-6]\s+(?:#|\d+\s+(?:#|\d))")
 
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a ZIP archive or Office document"),
@@ -83,7 +87,9 @@ def sniff(head: bytes) -> MediaType | None:
             kind is not MediaType.WEBP or head[:4] == b"RIFF"
         ):
             return kind
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES:
+        return MediaType.BMP
+    if _NETPBM.match(head):
         return MediaType.NETPBM
     return MediaType.PDF if b"%PDF-" in head[:HEAD_BYTES] else None
 
@@ -117,7 +123,7 @@ def inspect(path: bytes, *, max_bytes: int) -> Inspected | None:
             identity = files.identity_of(os.fstat(fd))
             head = os.pread(fd, HEAD_BYTES, 0)
             kind = sniff(head)
-            if kind is None and not is_meant_to_be_read(path):
+            if not is_meant_to_be_read(path) and not _speaks_for_itself(kind, head):
                 return None
             _check(path, identity, head, kind, max_bytes)
             sha256 = files.sha256_of(fd)
@@ -134,6 +140,11 @@ def inspect(path: bytes, *, max_bytes: int) -> Inspected | None:
         raise SourceChanged(ReasonCode.SUPERSEDED, "the file was changed while it was read")
     assert kind is not None
     return Inspected(kind, sha256, identity)
+
+
+def _speaks_for_itself(kind: MediaType | None, head: bytes) -> bool:
+    """Whether the content alone says that this is to be read: a text may well talk of `%PDF-`."""
+    return kind is not None and (kind is not MediaType.PDF or head.startswith(b"%PDF-"))
 
 
 def _check(path: bytes, identity: FileIdentity, head: bytes, kind: MediaType | None, max_bytes: int) -> None:
