@@ -11,7 +11,6 @@ from structlog.contextvars import bound_contextvars
 
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.desk import Desk, OpenDocument, RenderedPage
-from ocrd.daemon.finisher import source_problem
 from ocrd.daemon.landing import Landing, fault_attempt
 from ocrd.domain import quality, retry
 from ocrd.domain.documents import PageImage
@@ -91,7 +90,7 @@ class Feeder:
         if document.identity is not None and job.pages == 0:
             self._admit_again(document)
         else:
-            document.ending = source_problem(job)
+            document.ending = self._landing.source_problem(document)
         if not document.finishing:
             self._landing.finish_if_settled(document)
         return None if document.finishing else document

@@ -44,7 +44,7 @@ class Finisher:
     def finish(self, job: Job) -> Ending:
         """Write the outputs of a document whose pages are all settled. Raises ServerFault when the disk is full:
         the document can be finished later."""
-        problem = source_problem(job)
+        problem = self.source_problem(job.id)
         if problem is not None:
             return self._commit(job, Ending(DocumentState.CANCELLED, *problem))
         try:
@@ -55,6 +55,20 @@ class Finisher:
                 raise ServerFault(f"no space left to write beside {job.name}") from err
             reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
             return self._commit(job, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
+
+    def source_problem(self, document_id: int) -> tuple[ReasonCode, str] | None:
+        """Why the file at the document's path is not the one that was taken in; None if it is.
+
+        Asked before pages are rendered and before text is written. The store knows it best: a file that was only
+        touched meanwhile has been looked into again, and is the same document.
+        """
+        job = self._documents.find_current(document_id)
+        identity = None if job is None else files.stat_regular(job.path)
+        if job is not None and identity is None:
+            return ReasonCode.FILE_GONE, "the file was moved or deleted; the pages that were read are kept"
+        if job is None or identity is None or (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
+            return ReasonCode.SUPERSEDED, "the file was changed since it was taken in"
+        return None
 
     def cancel(self, job: Job, code: ReasonCode, reason: str) -> Ending:
         """End a document without text; the pages it has are kept."""
@@ -95,16 +109,6 @@ class Finisher:
         hint = "`ocrd show` tells more; `ocrd retry` tries again"
         done = self._publisher.write_error(job.path, job.id, code=code, reason=reason, hint=hint)
         return Ending(DocumentState.FAILED, code, reason, done.written)
-
-
-def source_problem(job: Job) -> tuple[ReasonCode, str] | None:
-    """Whether the input still is what was taken in; looked at before it is read and before text is written."""
-    identity = files.stat_regular(job.path)
-    if identity is None:
-        return ReasonCode.FILE_GONE, "the file was moved or deleted; the pages that were read are kept"
-    if (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
-        return ReasonCode.SUPERSEDED, "the file was changed since it was taken in"
-    return None
 
 
 def why_failed(failures: Failures, pages: int) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
 
+_SOURCE_CODES = frozenset({ReasonCode.FILE_GONE, ReasonCode.SUPERSEDED})
+
 
 class Landing:
     """Used by feeders and readers alike. Thread-safe."""
@@ -72,23 +74,34 @@ class Landing:
             with bound_contextvars(document=document.job.id, file=document.job.name):
                 self._finish(document)
 
+    def source_problem(self, document: OpenDocument) -> tuple[ReasonCode, str] | None:
+        """Why the file is not the one that was taken in; None if it is."""
+        return self._finisher.source_problem(document.job.id)
+
     def reject(self, document: OpenDocument, code: ReasonCode, reason: str, hint: str) -> None:
         """End a document that can never work."""
         document.finishing = True
         self._closed(document, self._finisher.reject(document.job.id, document.job.path, code, reason, hint))
 
     def _finish(self, document: OpenDocument) -> None:
+        ending = document.ending
+        if ending is not None and ending[0] in _SOURCE_CODES and self.source_problem(document) is None:
+            self._release(document)  # touched, or away for a moment: the same content is there again
+            return
         try:
-            if document.ending is not None:
-                ending = self._finisher.cancel(document.job, *document.ending)
+            if ending is not None:
+                ended = self._finisher.cancel(document.job, *ending)
             else:
-                ending = self._finisher.finish(document.job)
+                ended = self._finisher.finish(document.job)
         except ServerFault as err:
             self.rest(str(err))
-            self._documents.release(document.job.id)
-            self._desk.close(document)
+            self._release(document)
         else:
-            self._closed(document, ending)
+            self._closed(document, ended)
+
+    def _release(self, document: OpenDocument) -> None:
+        self._documents.release(document.job.id)
+        self._desk.close(document)
 
     def _closed(self, document: OpenDocument, ending: Ending) -> None:
         log.info(

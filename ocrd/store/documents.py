@@ -25,6 +25,8 @@ from ocrd.store.engine import Database
 from ocrd.store.tables import counts, documents, outputs, pages
 
 FINGERPRINT_LENGTH = 16
+_NOT_THERE = frozenset({ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value})
+"""Cancelled because the content was not at its path any more; it is queued again when it is."""
 
 _NEXT_IN_TURN = text(
     # Left alone, SQLite takes the index on the state and sorts all that is queued; SQLAlchemy writes no such hint.
@@ -113,8 +115,8 @@ class DocumentStore:
             .values(size=arrival.size, mtime_ns=arrival.mtime_ns, inbox=arrival.inbox)
         )
         state = DocumentState(current.state)
-        if state is DocumentState.CANCELLED and current.reason_code == ReasonCode.FILE_GONE:
-            self._requeue(tx, current.id, state, why="the file is back")
+        if state is DocumentState.CANCELLED and current.reason_code in _NOT_THERE:
+            self._requeue(tx, current.id, state, why="the content is back")
             state = DocumentState.QUEUED
         return Registered(current.id, new=False, state=state)
 
@@ -338,6 +340,10 @@ class DocumentStore:
         """One document by its number."""
         return self._one(select(documents).where(documents.c.id == document_id))
 
+    def find_current(self, document_id: int) -> Job | None:
+        """One document by its number, as it is known now; None if a newer revision took its place."""
+        return self._one(select(documents).where(documents.c.id == document_id, documents.c.current))
+
     def find_path(self, path: bytes) -> Job | None:
         """The current document of a path."""
         return self._one(select(documents).where(documents.c.path == path, documents.c.current))
@@ -352,7 +358,7 @@ class DocumentStore:
         with self._database.read() as tx:
             query = select(documents.c.path, documents.c.size, documents.c.mtime_ns, documents.c.reason_code)
             for row in tx.execute(query.where(documents.c.current, documents.c.inbox == inbox)):
-                if row.reason_code != ReasonCode.FILE_GONE:
+                if row.reason_code not in _NOT_THERE:
                     yield row.path, row.size, row.mtime_ns
 
     def unfinished(self) -> int:

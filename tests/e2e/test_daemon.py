@@ -327,3 +327,34 @@ def test_retry_changed_reads_what_was_read_with_other_settings(ocrd: Ocrd) -> No
     assert "1 document" in ocrd.command("retry", "--all", "--changed").stdout
     assert ocrd.run_once().returncode == 0
     assert [attempt["dpi"] for attempt in ocrd.show("page.pdf")["page_list"][0]["attempts"]] == [200, 150]
+
+
+def test_a_file_that_is_touched_while_it_is_worked_on_still_gets_its_text(ocrd: Ocrd) -> None:
+    path = paper.write_pdf(ocrd.inbox / "long.pdf", *["Touched"] * 60)
+    ocrd.start(ready=False)
+    wait_until(lambda: ocrd.status()["pages"]["done"] >= 2, "work has begun")
+    os.utime(path)
+    ocrd.await_state("long.pdf", "done")
+    assert ocrd.text("long.pdf").split() == ["Touched"] * 60
+    assert all(len(page["attempts"]) == 1 for page in ocrd.show("long.pdf")["page_list"])
+
+
+def test_a_file_that_is_renamed_while_it_is_worked_on_gets_its_text_under_the_new_name(ocrd: Ocrd) -> None:
+    path = paper.write_pdf(ocrd.inbox / "long.pdf", *["Renamed"] * 60)
+    ocrd.start(ready=False)
+    wait_until(lambda: ocrd.status()["pages"]["done"] >= 2, "work has begun")
+    path.rename(ocrd.inbox / "renamed.pdf")
+    ocrd.await_state("renamed.pdf", "done")
+    assert ocrd.text("renamed.pdf").split() == ["Renamed"] * 60
+    assert not (ocrd.inbox / "long.pdf.txt").exists()
+    assert ocrd.await_state("long.pdf")["reason_code"] == "file_gone"
+
+
+def test_a_file_that_is_replaced_while_it_is_worked_on_gets_the_text_of_the_new_content(ocrd: Ocrd) -> None:
+    path = paper.write_pdf(ocrd.inbox / "long.pdf", *["Before"] * 60)
+    ocrd.start(ready=False)
+    wait_until(lambda: ocrd.status()["pages"]["done"] >= 2, "work has begun")
+    os.replace(paper.write_pdf(ocrd.folder / "new.pdf", "Afterwards"), path)
+    wait_until(lambda: ocrd.jobs()["long.pdf"]["revision"] == 2, "the new content is taken in")
+    ocrd.await_state("long.pdf", "done")
+    assert ocrd.text("long.pdf").split() == ["Afterwards"]
