@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ocrd.domain.documents import PageText
@@ -21,6 +22,16 @@ class Published:
     foreign: tuple[bytes, ...]
 
 
+@contextlib.contextmanager
+def _no_draft_left(path: bytes, document_id: int) -> Iterator[None]:
+    """Whatever fails, the folder, the store or a page: the drafts that were finished before go too."""
+    try:
+        yield
+    except BaseException:
+        writer.sweep(path, document_id)
+        raise
+
+
 class Publisher:
     """Writes and removes outputs. Raises OSError where the folder cannot be written."""
 
@@ -33,8 +44,9 @@ class Publisher:
         self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, overwrite: bool
     ) -> Published:
         """Write every format beside the input. The caller commits the written ones as such."""
-        drafts = [writer.write_draft(path, document_id, name, pages()) for name in self._formats]
-        return self._publish(path, document_id, drafts, overwrite=overwrite)
+        with _no_draft_left(path, document_id):
+            drafts = [writer.write_draft(path, document_id, name, pages()) for name in self._formats]
+            return self._publish(path, document_id, drafts, overwrite=overwrite)
 
     def write_error(
         self, path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str
@@ -43,8 +55,9 @@ class Publisher:
         target = writer.target_of(path, writer.ERROR_FORMAT)
         if not self._error_file or len(os.path.basename(target)) > 255:
             return Published((), ())
-        draft = writer.write_error_draft(path, document_id, code=code, reason=reason, hint=hint)
-        return self._publish(path, document_id, [draft], overwrite=False)
+        with _no_draft_left(path, document_id):
+            draft = writer.write_error_draft(path, document_id, code=code, reason=reason, hint=hint)
+            return self._publish(path, document_id, [draft], overwrite=False)
 
     def _publish(
         self, path: bytes, document_id: int, drafts: Sequence[writer.Draft], *, overwrite: bool
@@ -58,9 +71,7 @@ class Publisher:
                 overwrite_edited=overwrite,
             )
         allowed = [draft for draft in drafts if owners[draft] is not writer.Ownership.FOREIGN]
-        self._outputs.plan(
-            document_id, [Planned(draft.target, draft.format, draft.sha256) for draft in allowed]
-        )
+        self._outputs.plan(document_id, [_planned(draft, owners[draft]) for draft in allowed])
         written = tuple(draft.target for draft in drafts if writer.publish(draft, owners[draft]))
         if written:
             files.sync_folder(os.path.dirname(path))
@@ -80,3 +91,8 @@ class Publisher:
         """Whether an output that we wrote is not there any more."""
         targets = [writer.target_of(path, name) for name in self._formats]
         return any(not os.path.lexists(target) for target in targets)
+
+
+def _planned(draft: writer.Draft, owner: writer.Ownership) -> Planned:
+    standing = files.sha256_at(draft.target) if owner is writer.Ownership.OURS else None
+    return Planned(draft.target, draft.format, draft.sha256, standing or "")
