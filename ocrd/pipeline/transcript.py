@@ -60,20 +60,14 @@ def _page_markdown(page: PageText) -> str:
 
 
 _INLINE = re.compile(r"([\\`*_\[\]<>|~])")
-_LINE_START = re.compile(r"^(\s*)([#+\-=]|\d{1,9}[.)])(?=\s|$|[#+\-=])")
+_LINE_START = re.compile(r"^([#+\-=:]|\d{1,9}[.)])(?=\s|$|[#+\-=])")
 
 
 def escape_markdown(line: str) -> str:
-    """One line of text so that Markdown shows just these characters (CommonMark, backslash escapes)."""
-    escaped = _INLINE.sub(r"\\\1", line.replace("&", "&amp;"))
-    return _LINE_START.sub(_escape_start, escaped)
-
-
-def _escape_start(match: re.Match[str]) -> str:
-    indent, mark = match.groups()
-    if len(mark) > 1:
-        return f"{indent}{mark[:-1]}\\{mark[-1]}"
-    return f"{indent}\\{mark}"
+    """One line of text so that Markdown shows just these characters (CommonMark, backslash escapes). Blanks at its
+    ends go: Markdown shows none there, and four of them would make code of it."""
+    escaped = _INLINE.sub(r"\\\1", line.strip().replace("&", "&amp;"))
+    return _LINE_START.sub(lambda mark: f"{mark[1][:-1]}\\{mark[1][-1]}", escaped)
 
 
 RENDERERS: dict[str, Renderer] = {"txt": to_txt, "md": to_md}

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from support.stores import recognition
+
+from ocrd.domain.documents import Block, PageText
+from ocrd.pipeline.transcript import RENDERERS, escape_markdown, gap, one_line, to_md, to_txt
+
+VIEWERS = {
+    "commonmark": MarkdownIt("commonmark"),
+    "tables": MarkdownIt("commonmark").enable(["table", "strikethrough"]),
+}
+
+
+class _Shown(HTMLParser):
+    """The text of a page of HTML, and the tags that it is made of."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.tags = "", set[str]()
+        self.feed(html)
+        self.close()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+
+
+def shown(markdown: str, viewer: str = "commonmark") -> _Shown:
+    return _Shown(VIEWERS[viewer].render(markdown))
+
+
+def page(number: int, *blocks: str) -> PageText:
+    """A page with text; a block a paragraph."""
+    empty = recognition("\n\n".join(blocks))
+    made = tuple(Block(category="Text", box=(0, 0, 9, 9), text=text) for text in blocks)
+    return PageText(number=number, recognition=replace(empty, blocks=made))
+
+
+def blank(number: int) -> PageText:
+    return PageText(number=number, blank=True)
+
+
+def failed(number: int, reason: str = "the engine crashed") -> PageText:
+    return PageText(number=number, reason=reason)
+
+
+def txt(*pages: PageText) -> str:
+    return "".join(to_txt(pages))
+
+
+def md(*pages: PageText) -> str:
+    return "".join(to_md(pages))
+
+
+# --- plain text --------------------------------------------------------------------------------------------
+
+
+def test_pages_are_separated_by_a_form_feed_and_end_with_a_line_feed() -> None:
+    assert txt(page(1, "one"), page(2, "two\nlines\n\n")) == "one\n\ftwo\nlines\n"
+
+
+def test_a_blank_page_is_empty_and_keeps_its_place() -> None:
+    assert txt(blank(1), page(2, "two"), blank(3)) == "\ftwo\n\f"
+
+
+def test_a_page_without_text_is_marked_in_its_place() -> None:
+    assert txt(page(1, "one"), failed(2)) == "one\n\f[ocrd: page 2: no text: the engine crashed]\n"
+
+
+def test_a_document_without_pages_is_empty() -> None:
+    assert txt() == md() == ""
+
+
+def test_a_reason_never_breaks_the_line_that_it_stands_in() -> None:
+    assert gap(failed(7, "a\nb\f\x1b[31m c\r\n")) == "[ocrd: page 7: no text: a b [31m c]"
+
+
+def test_the_formats_that_can_be_set_are_those_that_can_be_rendered() -> None:
+    from ocrd.settings import FORMATS
+
+    assert set(RENDERERS) == set(FORMATS)
+
+
+TEXTS = st.text(st.sampled_from("ab \n\f\r\v\x1c\u2028#*"), max_size=20)
+ANY_PAGE = st.one_of(
+    st.builds(lambda text: page(1, text), TEXTS),
+    st.builds(lambda text: failed(1, text), TEXTS),
+    st.just(blank(1)),
+)
+
+
+@given(st.lists(ANY_PAGE, min_size=1, max_size=6))
+def test_as_many_pages_come_back_as_were_written_whatever_their_text_holds(pages: list[PageText]) -> None:
+    found = txt(*pages).split("\f")
+    assert len(found) == len(pages)
+    for part, written in zip(found, pages, strict=True):
+        assert part == "" or part.endswith("\n")
+        assert (part == "") is (written.blank or not txt(written))
+
+
+@given(st.text())
+def test_one_line_is_one_printable_line(text: str) -> None:
+    line = one_line(text)
+    assert line.isprintable()
+    assert line == line.strip()
+
+
+# --- Markdown ----------------------------------------------------------------------------------------------
+
+
+def test_each_block_is_a_paragraph_and_each_page_after_the_first_is_named_where_no_viewer_shows_it() -> None:
+    assert md(page(1, "one", "two"), page(2, "three")) == "one\n\ntwo\n\n<!-- page 2 -->\n\nthree\n"
+    assert shown(md(page(1, "one"), page(2, "two"))).text.split() == ["one", "two"]
+
+
+def test_the_lines_of_a_block_stay_lines() -> None:
+    assert shown(md(page(1, "one\ntwo"))).tags == {"p", "br"}
+
+
+def test_a_blank_page_leaves_only_its_name() -> None:
+    assert md(page(1, "one"), blank(2), page(3, "three")).count("<!-- page") == 2
+    assert shown(md(blank(1))).text.strip() == ""
+
+
+def test_a_page_without_text_is_a_quotation_that_says_why() -> None:
+    found = shown(md(page(1, "one"), failed(2, "it *crashed* <b>")))
+    assert "[ocrd: page 2: no text: it *crashed* <b>]" in found.text
+    assert "blockquote" in found.tags
+    assert not found.tags & {"em", "b", "a"}
+
+
+TRICKY = [
+    "# a heading that is none",
+    "#hashtag",
+    "###### six ##",
+    "1. a list",
+    "1986) a year",
+    "12345678901. too long for one",
+    "1.",
+    "- a list",
+    "-",
+    "+",
+    "+ 7 912 000",
+    "* a list",
+    "***",
+    "---",
+    "- - -",
+    "___",
+    "===",
+    "=== ",
+    "=",
+    "> a quotation",
+    "    four blanks are code",
+    "\ta tab is code",
+    "      1. both",
+    "```python",
+    "`code`",
+    "``a`b``",
+    "~~~",
+    "~~gone~~",
+    "<script>alert(1)</script>",
+    "<b>bold</b> <!-- hidden -->",
+    "<https://example.org>",
+    "<me@example.org>",
+    "https://example.org/a_b_c",
+    "&amp; &lt; &#65; &copy &nbsp;",
+    "AT&T",
+    "*em* **strong** _em_ __strong__",
+    "snake_case_name 2*3*4",
+    "[x](y)",
+    "![](y.png)",
+    "[x]: https://example.org 'title'",
+    "[^1]: a footnote",
+    "- [ ] a task",
+    "| a | b |",
+    "|---|---|",
+    "--- | ---",
+    ":--|:-:",
+    ":--",
+    "a backslash \\ and \\* and \\",
+    "ends with two blanks  ",
+    "trailing #",
+    "§ 1. Общие положения — № 7",
+    "a\u00a0b\u2003c",
+    "!",
+    "[",
+    "]",
+    "\\",
+]
+
+
+@pytest.mark.parametrize("viewer", VIEWERS)
+@pytest.mark.parametrize("line", TRICKY)
+def test_markdown_shows_just_the_characters_of_the_text(line: str, viewer: str) -> None:
+    found = shown(escape_markdown(line), viewer)
+    assert found.text.split() == line.split()
+    assert found.tags == {"p"}
+
+
+PIECES = st.sampled_from(
+    [*TRICKY, *"#*_-+=~`>|<&\\[]()!.:1 \t", "  ", "    ", "x", "ж", "0) ", "&#x41;", "]("]
+)
+LINES = st.one_of(
+    st.lists(PIECES, max_size=5).map("".join),
+    st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=30),
+)
+
+
+@settings(max_examples=400)
+@given(LINES, st.sampled_from(sorted(VIEWERS)))
+def test_markdown_shows_just_the_characters_of_any_line(line: str, viewer: str) -> None:
+    found = shown(escape_markdown(line), viewer)
+    assert found.text.split() == line.split()
+    assert found.tags <= {"p"}
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.lists(LINES, min_size=1, max_size=4).map("\n".join), max_size=3),
+    st.sampled_from(sorted(VIEWERS)),
+)
+def test_markdown_shows_just_the_characters_of_any_page(blocks: list[str], viewer: str) -> None:
+    found = shown(md(page(1, *blocks), page(2, *blocks)), viewer)
+    assert found.text.split() == " ".join(blocks).split() * 2
+    assert found.tags <= {"p", "br"}
