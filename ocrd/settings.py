@@ -198,8 +198,8 @@ def state_dir(settings: Settings, env: Mapping[str, str] | None = None) -> str:
 
 def _apply_file(settings: Settings, path: str) -> Settings:
     try:
-        with open(path, "rb") as file:
-            data = tomllib.load(file)
+        with open(path, encoding="utf-8-sig") as file:  # Notepad puts a byte order mark in front
+            data = tomllib.loads(file.read())
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{path}: this is not valid TOML: {err}") from err
     except (OSError, UnicodeDecodeError) as err:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition
 from time import monotonic
 
@@ -41,6 +41,8 @@ class RenderedPage:
 
     document: OpenDocument
     image: PageImage
+    faults: list[ReasonCode] = field(default_factory=list)
+    """What struck it so far, in this claim."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ class Reader:
     def _after_fault(self, page: RenderedPage, fault: PageFault, seconds: float) -> None:
         """Try again or give up, as the ladder says."""
         document_id, number = page.document.job.id, page.image.number
-        strikes = 1 + self._pages.strikes(document_id, number, fault)
+        page.faults.append(fault.code)
+        strikes = page.faults.count(fault.code)
         attempt = fault_attempt(fault, seconds, self._engine)
         if retry.next_step(fault, strikes) is retry.Step.GIVE_UP:
             _remove_image(page)

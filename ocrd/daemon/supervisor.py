@@ -31,6 +31,8 @@ log = get_logger()
 TICK_S = 0.5
 ONCE_TICK_S = 0.05
 HEARTBEAT_S = 5.0
+LOCK_PATIENCE_S = 1.0
+ANSWERS_KEPT_S = 7 * 86400.0
 QUIET_SCANS = 2
 """`--once` ends after so many scans in a row that found nothing new."""
 ONCE_OUTAGES = 3
@@ -85,6 +87,7 @@ class Supervisor:
     def _work(self, parts: build.Parts) -> ExitCode:
         announced = runtime.announce(self._run.state, os.environ)
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
+        parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
         parts.worker.start()
         parts.receiver.start()
         log.info(
@@ -191,7 +194,7 @@ class Supervisor:
 def _locked(state: str, roots: Sequence[bytes]) -> Iterator[None]:
     """Hold the state folder and every inbox, so that no two daemons share one. Raises TryAgainLater."""
     with contextlib.ExitStack() as held:
-        lock = files.try_lock(runtime.lock_path(state))
+        lock = files.try_lock(runtime.lock_path(state), patience_s=LOCK_PATIENCE_S)
         if lock is None:
             raise TryAgainLater(f"another ocrd works with {state}", hint="see: ocrd status")
         held.callback(os.close, lock)

@@ -27,14 +27,16 @@ def choose_dpi(
     Sides are in points (1/72 inch). The number of pixels is what costs memory and time, not the resolution:
     a 200000-point page at a modest resolution is still gigabytes (pdftoppm then writes a 1×1 image and exits 0).
     """
-    if width_pt <= 0 or height_pt <= 0:
-        return None
     area_in2 = (width_pt / POINTS_PER_INCH) * (height_pt / POINTS_PER_INCH)
+    if not (width_pt > 0 and height_pt > 0 and 0 < area_in2 < math.inf):
+        return None
     chosen = min(dpi, math.floor(math.sqrt(max_pixels / area_in2)))
     if chosen < min_dpi:
         return None
     width = max(1, math.ceil(width_pt / POINTS_PER_INCH * chosen))
     height = max(1, math.ceil(height_pt / POINTS_PER_INCH * chosen))
+    if width * height > 2 * max_pixels:  # a sliver, less than a pixel wide and endlessly long
+        return None
     return RenderSize(chosen, width, height)
 
 

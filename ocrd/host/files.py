@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 import unicodedata
 from collections.abc import Iterator
 
@@ -70,10 +71,18 @@ def display_name(path: bytes) -> str:
     )
 
 
-def try_lock(path: str) -> int | None:
-    """Take the exclusive lock of a file, which is made if needed; the descriptor holds it. None: taken."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    return _lock_or_close(fd)
+def try_lock(path: str, *, patience_s: float = 0.0) -> int | None:
+    """Take the exclusive lock of a file, which is made if needed; the descriptor holds it. None: taken.
+
+    With patience, a holder that lets go soon is waited for: `is_locked` and short commands hold it for a moment.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _lock_or_close(fd)
+        if lock is not None or time.monotonic() >= deadline:
+            return lock
+        time.sleep(0.02)
 
 
 def try_lock_folder(path: bytes) -> int | None:

@@ -248,7 +248,9 @@ class _Worker:
         try:
             child = Child(_PROGRAM, env=_ENVIRONMENT)
             child.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
-        except (ChildDied, ChildTimeout, OSError) as err:
+        except ChildDied:
+            raise  # `ask` tries once more
+        except (ChildTimeout, OSError) as err:
             raise ServerFault(
                 f"the rasterizer's helper does not start: {err}", hint="run: ocrd doctor"
             ) from err

@@ -66,6 +66,11 @@ class CommandStore:
         answer: dict[str, Any] | None = json.loads(row.answer) if row.done_at is not None else None
         return answer
 
+    def prune_answered(self, *, older_than_s: float) -> None:
+        """Forget the requests that were answered so long ago."""
+        with self._database.write() as tx:
+            tx.execute(delete(commands).where(commands.c.done_at < self._now() - older_than_s))
+
     def set_fact(self, key: str, value: Any) -> None:
         """Say something about the daemon, as JSON."""
         text = json.dumps(value, ensure_ascii=False)

@@ -302,6 +302,7 @@ class DocumentStore:
                 .where(documents.c.id == document_id)
                 .values(
                     sha256=arrival.sha256,
+                    fingerprint=arrival.fingerprint,
                     media_type=arrival.media_type or "",
                     size=arrival.size,
                     mtime_ns=arrival.mtime_ns,

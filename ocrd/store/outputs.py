@@ -24,6 +24,8 @@ class Planned:
     path: bytes
     format: str
     sha256: str
+    standing: str = ""
+    """Checksum of the file of ours that stands there now, if one does: it stays known until the new one does."""
 
 
 class OutputStore:
@@ -49,7 +51,7 @@ class OutputStore:
                     path=output.path,
                     document_id=document_id,
                     format=output.format,
-                    sha256="",
+                    sha256=output.standing,
                     planned_sha256=output.sha256,
                     written_at=self._clock.now().timestamp(),
                 )
@@ -58,6 +60,8 @@ class OutputStore:
                     "format": output.format,
                     "planned_sha256": output.sha256,
                 }
+                if output.standing:
+                    changed["sha256"] = output.standing
                 tx.execute(statement.on_conflict_do_update(index_elements=["path"], set_=changed))
 
     def forget(self, path: bytes) -> None:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, insert, literal, select, update
 
 from ocrd.domain.documents import PageText, Recognition
-from ocrd.domain.errors import PageFault
 from ocrd.domain.jobs import FINAL_PAGES, PageState, Verdict
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
@@ -103,13 +102,13 @@ class PageStore:
                 document_id,
                 PageState.RUNNING,
                 state,
-                why=attempt.reason or attempt.verdict,
+                why=storable(attempt.reason) or attempt.verdict,
                 numbers=[number],
                 values={
                     "result_id": result_id,
                     "verdict": attempt.verdict if state is PageState.DONE else "",
                     "reason_code": attempt.reason_code,
-                    "reason": attempt.reason,
+                    "reason": storable(attempt.reason),
                 },
             )
             return moved == 1
@@ -118,7 +117,9 @@ class PageStore:
         result_id = None
         recognition = attempt.recognition
         if recognition is not None:
-            body = zlib.compress(json.dumps(recognition.to_json(), ensure_ascii=False).encode(), 1)
+            body = zlib.compress(
+                json.dumps(recognition.to_json(), ensure_ascii=False).encode("utf-8", "replace"), 1
+            )
             result_id = tx.execute(insert(results).values(body=body).returning(results.c.id)).scalar_one()
         page_id, tries = tx.execute(
             update(pages)
@@ -143,27 +144,13 @@ class PageStore:
                 seconds=attempt.seconds,
                 verdict=attempt.verdict,
                 reason_code=attempt.reason_code,
-                reason=attempt.reason,
+                reason=storable(attempt.reason),
                 ended_at=self._now(),
                 result_id=result_id,
                 **details,
             )
         )
         return result_id
-
-    def strikes(self, document_id: int, number: int, fault: PageFault) -> int:
-        """How often this kind of fault has struck this page so far."""
-        with self._database.read() as tx:
-            query = (
-                select(func.count())
-                .select_from(attempts.join(pages, pages.c.id == attempts.c.page_id))
-                .where(
-                    pages.c.document_id == document_id,
-                    pages.c.number == number,
-                    attempts.c.reason_code == fault.code,
-                )
-            )
-            return int(tx.execute(query).scalar_one())
 
     def transcript(self, document_id: int) -> Iterator[PageText]:
         """The pages from first to last, a batch in memory at a time."""
@@ -214,6 +201,11 @@ class PageStore:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def storable(text: str) -> str:
+    """A text of whatever origin as SQLite takes it: lone surrogates (bytes that were no UTF-8) become '?'."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def decode_result(body: bytes) -> Recognition:

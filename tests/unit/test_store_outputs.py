@@ -63,3 +63,11 @@ def test_a_forgotten_output_is_nobodys(stores: Stores, document: int) -> None:
 def test_planning_nothing_writes_nothing(stores: Stores, document: int) -> None:
     stores.outputs.plan(document, [])
     assert stores.rows("SELECT * FROM outputs") == []
+
+
+def test_a_file_stays_ours_although_two_plans_in_a_row_were_killed(stores: Stores) -> None:
+    document = stores.register()
+    path = b"/in/page.png.txt"
+    stores.outputs.plan(document, [Planned(path, "txt", "first")])
+    stores.outputs.plan(document, [Planned(path, "txt", "second", standing="first")])
+    assert stores.outputs.checksums(path) == {"first", "second"}

@@ -7,9 +7,9 @@ import pytest
 from fakes.clock import FakeClock
 from support.stores import Stores, attempt, recognition
 
-from ocrd.domain.errors import PageFault, ReasonCode
-from ocrd.domain.jobs import DocumentState, IllegalMove, PageState, Verdict
-from ocrd.store.pages import Attempt, Claimed
+from ocrd.domain.errors import ReasonCode
+from ocrd.domain.jobs import DocumentState, IllegalMove, PageState
+from ocrd.store.pages import Claimed
 
 
 @pytest.fixture
@@ -98,23 +98,6 @@ def test_a_running_page_cannot_land_as_running(stores: Stores, document: int) ->
     with pytest.raises(IllegalMove):
         stores.land(document, 1, PageState.RUNNING)
     assert stores.one("SELECT count(*) FROM attempts") == 0
-
-
-def test_strikes_are_counted_by_page_and_by_cause(stores: Stores, document: int) -> None:
-    crash = PageFault(ReasonCode.ENGINE_CRASHED, "crashed", transient=True)
-    stores.pages.claim(document, 2)
-    for number, code in (
-        (1, "engine_crashed"),
-        (1, "engine_crashed"),
-        (1, "engine_failed"),
-        (2, "engine_crashed"),
-    ):
-        stores.pages.note_attempt(
-            document, number, Attempt(engine="fake", seconds=0, verdict=Verdict.FAULT, reason_code=code)
-        )
-    assert stores.pages.strikes(document, 1, crash) == 2
-    assert stores.pages.strikes(document, 2, crash) == 1
-    assert stores.pages.strikes(document, 3, crash) == 0
 
 
 def test_a_long_transcript_comes_complete_and_in_order(stores: Stores) -> None:
