@@ -55,6 +55,11 @@ def find_state(arguments: argparse.Namespace) -> str:
     return live or settings_module.state_dir(load_settings(arguments))
 
 
+def job_number(named: str) -> int | None:
+    """The number that a document is named by; None if it is a path. No job has a number of more digits."""
+    return int(named) if named.isdecimal() and len(named) <= 18 else None
+
+
 def print_json(data: dict[str, Any]) -> None:
     """One object. Lone surrogates of undecodable names are escaped, so that it always is valid UTF-8."""
     text = json.dumps(data, ensure_ascii=False, indent=2)

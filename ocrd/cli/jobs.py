@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, print_json
@@ -53,7 +54,9 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         found = (
             []
             if connection is None
-            else snapshot.jobs(connection, state=arguments.only, limit=max(arguments.limit, 0))
+            else snapshot.jobs(
+                connection, state=arguments.only, limit=min(max(arguments.limit, 0), sys.maxsize)
+            )
         )
     if arguments.json:
         print_json({"schema": SCHEMA, "jobs": found})
@@ -61,7 +64,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     for job in found:
         print(_line(job))
     if not found:
-        print(f"no documents in the store {state}")
+        print(f"no documents in the store {clean(state)}")
     return ExitCode.OK
 
 

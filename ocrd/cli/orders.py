@@ -11,7 +11,7 @@ import os
 import time
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, job_number, load_settings
 from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
@@ -66,8 +66,9 @@ def handle_cancel(arguments: argparse.Namespace) -> ExitCode:
 def _name(job: str) -> dict[str, Any]:
     if not job:
         raise UsageError("name a document by its number or its path", hint="ocrd jobs")
-    if job.isdecimal():
-        return {"id": int(job)}
+    number = job_number(job)
+    if number is not None:
+        return {"id": number}
     folder = os.path.realpath(os.path.dirname(job) or ".")
     return {"path": os.path.join(folder, os.path.basename(job))}
 

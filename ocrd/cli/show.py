@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, print_json
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, job_number, print_json
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.store import snapshot
 
@@ -47,8 +47,9 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 
 def find(connection: snapshot.Connection, named: str) -> dict[str, Any] | None:
     """A document by number or path; a file whose name is a number is named with its folder (`./7`)."""
-    if named.isdecimal():
-        return snapshot.job(connection, int(named))
+    number = job_number(named)
+    if number is not None:
+        return snapshot.job(connection, number)
     absolute = os.path.join(os.path.realpath(os.path.dirname(named) or "."), os.path.basename(named))
     return snapshot.job_of_path(connection, os.fsencode(absolute))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import FINAL_DOCUMENTS, DocumentState
+from ocrd.host import files
 from ocrd.store.commands import Command, CommandStore
 from ocrd.store.documents import DocumentStore, Job
 
@@ -43,8 +44,15 @@ class Orders:
         """Do everything that was asked; how much it was."""
         waiting = self._commands.waiting()
         for command in waiting:
-            self._commands.answer(command.id, self._carry_out(command))
+            self._commands.answer(command.id, self._answer_to(command))
         return len(waiting)
+
+    def _answer_to(self, command: Command) -> dict[str, Any]:
+        try:
+            return self._carry_out(command)
+        except (LookupError, TypeError, ValueError, OverflowError) as err:
+            # It would stop the daemon, and wait for it at every start.
+            return _answer(f"the request {command.verb!r} makes no sense: {err!r}", ok=False)
 
     def _carry_out(self, command: Command) -> dict[str, Any]:
         match command.verb:
@@ -133,7 +141,7 @@ def _answer(message: str, *, ok: bool = True, **more: Any) -> dict[str, Any]:
 
 
 def _unknown(arguments: dict[str, Any]) -> dict[str, Any]:
-    named = arguments.get("id") or arguments.get("path")
+    named = arguments["id"] if "id" in arguments else files.display_name(os.fsencode(arguments["path"]))
     return _answer(f"there is no document {named}; see: ocrd jobs", ok=False)
 
 

@@ -54,7 +54,7 @@ class CommandStore:
             tx.execute(
                 update(commands)
                 .where(commands.c.id == command_id)
-                .values(done_at=self._now(), answer=json.dumps(answer, ensure_ascii=False))
+                .values(done_at=self._now(), answer=json.dumps(answer))
             )
 
     def answer_of(self, command_id: int) -> dict[str, Any] | None:
