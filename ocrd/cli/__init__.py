@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ocrd import __version__
 from ocrd.cli import config, db, doctor, jobs, orders, run, show, status
+from ocrd.cli.common import clean
 from ocrd.domain.errors import ExitCode, OcrdError
 
 COMMANDS = (run, status, jobs, show, orders, doctor, config, db)
@@ -43,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: ExitCode = arguments.handler(arguments)
     except OcrdError as err:
-        print(f"ocrd: {err}", file=sys.stderr)
+        print(f"ocrd: {clean(str(err))}", file=sys.stderr)
         if err.hint:
-            print(f"      → {err.hint}", file=sys.stderr)
+            print(f"      → {clean(err.hint)}", file=sys.stderr)
         return int(err.exit_code)
     except KeyboardInterrupt:
         return 130

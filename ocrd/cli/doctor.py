@@ -49,7 +49,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         for finding in findings:
             print(f"{finding.result:<8} {finding.check:<10} {clean(finding.message)}")
             if finding.fix:
-                print(f"{'':<19} → {finding.fix}")
+                print(f"{'':<19} → {clean(finding.fix)}")
     return ExitCode.FAILED if any(finding.result == FAILURE for finding in findings) else ExitCode.OK
 
 
@@ -62,7 +62,7 @@ def look(arguments: argparse.Namespace) -> Iterator[Finding]:
         settings = load_settings(arguments)
         state = find_state(arguments)
     except OcrdError as err:
-        yield Finding("settings", FAILURE, str(err), err.hint)
+        yield Finding("settings", FAILURE, str(err), err.hint or "correct it, then: ocrd config check")
         return
     yield Finding("settings", OK, "they are right")
     yield from _engine(settings)
