@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.running import wait_until
+from support.users import unprivileged
 
 from ocrd.domain.documents import FileIdentity
 from ocrd.pipeline import inbox, writer
@@ -204,18 +205,6 @@ def test_an_inbox_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None
     put(root / "a.pdf")
     (tmp_path / "link").symlink_to(root)
     assert names(listed(tmp_path / "link"), tmp_path / "link") == {"a.pdf"}
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may read everything; be nobody for a moment."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def test_a_folder_that_may_not_be_read_costs_only_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,6 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.running import wait_until
+from support.users import unprivileged
 
 from ocrd.domain.documents import MediaType
 from ocrd.domain.errors import InputRejected, ReasonCode, SourceChanged
@@ -229,18 +228,6 @@ def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.pdf").mkdir()
     assert rejection(os.fsencode(tmp_path / "scan.pdf")).code is ReasonCode.UNREADABLE
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may read everything; be nobody for a moment."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def test_a_file_that_may_not_be_read_is_refused_with_what_to_do() -> None:

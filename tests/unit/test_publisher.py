@@ -4,11 +4,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.stores import Stores, recognition
+from support.users import unprivileged
 
 from ocrd.daemon.publisher import Published, Publisher
 from ocrd.domain.documents import PageText
@@ -263,18 +263,6 @@ def test_a_draft_of_a_killed_daemon_is_written_over(document: Document) -> None:
 
 
 # --- when it cannot be written -----------------------------------------------------------------------------
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may write everywhere; be nobody for a moment."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def test_a_folder_that_cannot_be_written_is_reported_and_left_as_it_is(publisher: Publisher) -> None:
