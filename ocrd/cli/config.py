@@ -33,9 +33,15 @@ def handle_init(arguments: argparse.Namespace) -> ExitCode:
         inboxes = [os.path.abspath(inbox) for inbox in arguments.inbox]
         settings = settings.with_value("inbox", "paths", inboxes, "--inbox")
     try:
+        text = settings_module.to_toml(settings, comments=True).encode()
+    except UnicodeEncodeError as err:
+        raise ConfigError(
+            "TOML cannot hold an inbox whose name is not UTF-8", hint="ocrd run --inbox DIR"
+        ) from err
+    try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(settings_module.to_toml(settings, comments=True))
+        with open(path, "xb") as file:
+            file.write(text)
     except FileExistsError as err:
         raise ConfigError(f"{path} is there already and was left alone", hint="ocrd config show") from err
     except OSError as err:

@@ -75,6 +75,9 @@ class Publisher:
         written = tuple(draft.target for draft in drafts if writer.publish(draft, owners[draft]))
         if written:
             files.sync_folder(os.path.dirname(path))
+        for draft in allowed:
+            if draft.target not in written:
+                self._outputs.withdraw(draft.target)
         foreign = tuple(draft.target for draft in drafts if draft.target not in written)
         return Published(written, foreign)
 

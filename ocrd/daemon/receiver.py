@@ -134,12 +134,6 @@ class Receiver:
         """Scans in a row that found nothing to do and nothing to wait for; for `--once`."""
         return self._quiet_scans
 
-    def look_again(self, path: bytes) -> None:
-        """Treat this file as if it had just been dropped."""
-        for root in self.roots:
-            root.tracker.forget(path)
-        self._stir()
-
     def facts(self) -> list[dict[str, Any]]:
         """The inboxes as `ocrd status` shows them."""
         return [

@@ -140,10 +140,6 @@ class Tracker:
         self._watched.pop(path, None)
         self._deferred.pop(path, None)
 
-    def forget(self, path: bytes) -> None:
-        """Look at this file again although it did not change."""
-        self._taken.pop(path, None)
-
     def defer(self, path: bytes, until: float) -> None:
         """This file cannot be opened yet; leave it alone until then, unless it changes."""
         self._deferred[path] = until

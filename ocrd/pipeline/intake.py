@@ -131,6 +131,8 @@ def inspect(path: bytes, *, max_bytes: int) -> Inspected | None:
     except FileNotFoundError as err:
         raise SourceChanged(ReasonCode.FILE_GONE, "the file went away") from err
     except OSError as err:
+        if os.path.splitext(path)[1] and not is_meant_to_be_read(path):
+            return None  # somebody's locked notes are no more our business than open ones
         raise InputRejected(
             ReasonCode.UNREADABLE,
             f"the file cannot be read: {err.strerror}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ocrd.domain.ports import Clock
@@ -63,6 +63,12 @@ class OutputStore:
                 if output.standing:
                     changed["sha256"] = output.standing
                 tx.execute(statement.on_conflict_do_update(index_elements=["path"], set_=changed))
+
+    def withdraw(self, path: bytes) -> None:
+        """A planned file did not get its name: what stands there now is somebody else's."""
+        with self._database.write() as tx:
+            tx.execute(delete(outputs).where(outputs.c.path == path, outputs.c.sha256 == ""))
+            tx.execute(update(outputs).where(outputs.c.path == path).values(planned_sha256=""))
 
     def forget(self, path: bytes) -> None:
         """A file of ours was removed."""

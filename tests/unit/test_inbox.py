@@ -349,13 +349,6 @@ def test_a_file_that_was_taken_in_comes_again_only_when_it_changed() -> None:
     assert tracker.observe({PATH: identity(size=11)}, now=1.0, wall=2000.0) == [PATH]
 
 
-def test_a_forgotten_file_comes_again() -> None:
-    tracker = Tracker(quiet_s=0, trust_age=True)
-    tracker.remember(PATH, 10, identity().mtime_ns)
-    tracker.forget(PATH)
-    assert tracker.observe({PATH: identity()}, now=0.0, wall=2000.0) == [PATH]
-
-
 def test_a_file_that_went_and_came_back_is_looked_at_again() -> None:
     tracker = Tracker(quiet_s=0, trust_age=True)
     tracker.remember(PATH, 10, identity().mtime_ns)

@@ -71,3 +71,10 @@ def test_a_file_stays_ours_although_two_plans_in_a_row_were_killed(stores: Store
     stores.outputs.plan(document, [Planned(path, "txt", "first")])
     stores.outputs.plan(document, [Planned(path, "txt", "second", standing="first")])
     assert stores.outputs.checksums(path) == {"first", "second"}
+
+
+def test_a_withdrawn_plan_makes_nobody_elses_file_ours(stores: Stores) -> None:
+    document = stores.register()
+    stores.outputs.plan(document, [Planned(b"/in/new.txt", "txt", "x")])
+    stores.outputs.withdraw(b"/in/new.txt")
+    assert stores.outputs.checksums(b"/in/new.txt") == frozenset()
