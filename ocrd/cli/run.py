@@ -50,8 +50,8 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     from ocrd.telemetry import logs
 
     show_bar = arguments.once and sys.stderr.isatty()
-    # A progress bar and log lines on the same terminal would tear each other up.
-    logs.configure(level="warning" if show_bar else settings.log.level, output_format=settings.log.format)
+    # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
+    logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
     if not arguments.once:
         return Supervisor(Run(settings, state, roots, once=False)).run()
     began = time.time()
