@@ -144,4 +144,6 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     widths = [max(len(line[column]) for line in [list(head), *cells]) for column in range(len(head))]
     for line in [list(head), ["-" * width for width in widths], *cells]:
         first = line[0].ljust(widths[0])
-        print("  ".join([first, *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]), flush=True)
+        print(
+            "  ".join([first, *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]), flush=True
+        )

@@ -31,7 +31,11 @@ GOOD_FILE_S = 10.0
 POLL_S = 1.0
 STOP_S = 30.0
 NOT_DOCUMENTS = ("FILENAMES.txt",)
-LIMITS = {"OCRD_RASTER__PAGE_TIMEOUT_S": "20", "OCRD_ENGINE__PAGE_TIMEOUT_S": "30", "OCRD_INBOX__QUIET_S": "1"}
+LIMITS = {
+    "OCRD_RASTER__PAGE_TIMEOUT_S": "20",
+    "OCRD_ENGINE__PAGE_TIMEOUT_S": "30",
+    "OCRD_INBOX__QUIET_S": "1",
+}
 FINAL = {"done", "partial", "failed", "rejected", "cancelled"}
 HOSTILE_NAMES = (
     b" leading and trailing spaces .jpg",
@@ -217,18 +221,26 @@ def _conclude(outcome: Outcome, daemon: Daemon, originals: dict[bytes, str]) -> 
         outcome.jobs = daemon.jobs()
         drafts = _names_with(daemon.inbox, b".ocrd-", b".tmp")
         problems += [f"left in the inbox: {name!r}" for name in drafts]
-        problems += [f"left in the work folder: {name!r}" for name in _names_with(os.path.join(daemon.state, "work"))]
+        problems += [
+            f"left in the work folder: {name!r}" for name in _names_with(os.path.join(daemon.state, "work"))
+        ]
         code = daemon.stop()
         if code != 0:
             problems.append(f"the daemon did not stop well: {code}")
     else:
         problems.append(f"the daemon died with exit code {daemon.process.returncode}")
     problems += [f"left in TMPDIR: {name!r}" for name in _names_with(daemon.temporary)]
-    problems += [f"never ended: {job['file']!r} is {job['state']}" for job in outcome.jobs if job["state"] not in FINAL]
-    changed = [path for path, digest in originals.items() if not os.path.isfile(path) or _digest(path) != digest]
+    problems += [
+        f"never ended: {job['file']!r} is {job['state']}" for job in outcome.jobs if job["state"] not in FINAL
+    ]
+    changed = [
+        path for path, digest in originals.items() if not os.path.isfile(path) or _digest(path) != digest
+    ]
     problems += [f"an original changed: {os.fsdecode(path)!r}" for path in changed]
     if not outcome.good_file_s <= GOOD_FILE_S:
-        problems.append(f"the good file afterwards took {outcome.good_file_s:.1f} s, more than {GOOD_FILE_S:g}")
+        problems.append(
+            f"the good file afterwards took {outcome.good_file_s:.1f} s, more than {GOOD_FILE_S:g}"
+        )
     known = {job["file"] for job in outcome.jobs}
     relative = (os.path.relpath(os.fsdecode(path), daemon.inbox) for path in originals)
     outcome.passed_over = sorted(name for name in relative if name not in known)
@@ -284,14 +296,18 @@ def _wall_s(job: dict[str, Any]) -> float:
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--corpus",
         metavar="DIR",
         default=os.environ.get("OCRD_TEST_CORPUS"),
         help="a folder with robustness/ (default: $OCRD_TEST_CORPUS; without one only what is made on the spot)",
     )
-    parser.add_argument("--deadline", type=float, default=DEADLINE_S, metavar="S", help=f"default: {DEADLINE_S:g}")
+    parser.add_argument(
+        "--deadline", type=float, default=DEADLINE_S, metavar="S", help=f"default: {DEADLINE_S:g}"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="every file with its state and reason")
     parser.add_argument("--log", metavar="FILE", help="keep the daemon's log there")
     options = parser.parse_args()

@@ -16,7 +16,12 @@ _FOLDED = {
     "\u00a0": " ", "\u2009": " ", "\u200a": " ", "\u202f": " ",
     "\u00ad": "", "\u200b": "", "\u200c": "", "\u200d": "", "\ufeff": "",
 }  # fmt: skip
-_MARKS = {**dict.fromkeys("«»„“”", '"'), **dict.fromkeys("‘’", "'"), **dict.fromkeys("‐‑–—−", "-"), "…": "..."}
+_MARKS = {
+    **dict.fromkeys("«»„“”", '"'),
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("‐‑–—−", "-"),
+    "…": "...",
+}
 _FOLD = str.maketrans(_FOLDED)
 _MARK = str.maketrans(_MARKS)
 

@@ -161,7 +161,9 @@ def report(turns: dict[str, list[Turn]]) -> list[str]:
 
 def main() -> int:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument(
         "--workloads",
@@ -169,7 +171,10 @@ def main() -> int:
         help="scanN: a PDF of N scanned pages; imagesN: N single pages (default: scan20,scan40,images100)",
     )
     parser.add_argument(
-        "--ocrmypdf", default=shutil.which("ocrmypdf") or "", metavar="PATH", help="default: from PATH; '': without"
+        "--ocrmypdf",
+        default=shutil.which("ocrmypdf") or "",
+        metavar="PATH",
+        help="default: from PATH; '': without",
     )
     options = parser.parse_args()
     if not options.ocrmypdf:
