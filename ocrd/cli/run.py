@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
+from ocrd.domain.ports import Recognizer
 from ocrd.host import files
 from ocrd.settings import Settings, state_dir
 
@@ -44,19 +46,29 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     if arguments.engine:
         settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
     roots = check_inboxes(settings)
-    state = state_dir(settings)
 
+    from ocrd.daemon.engines import build_recognizer
+
+    with contextlib.closing(build_recognizer(settings)) as recognizer:  # loads while the rest is imported
+        return _run(arguments, settings, roots, recognizer)
+
+
+def _run(
+    arguments: argparse.Namespace, settings: Settings, roots: tuple[bytes, ...], recognizer: Recognizer
+) -> ExitCode:
     from ocrd.daemon.supervisor import Run, Supervisor
     from ocrd.telemetry import logs
 
+    state = state_dir(settings)
     show_bar = arguments.once and sys.stderr.isatty()
     # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
     logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
     if not arguments.once:
-        return Supervisor(Run(settings, state, roots, once=False)).run()
+        return Supervisor(Run(settings, state, roots, once=False), recognizer).run()
     began = time.time()
     with _Bar(shown=show_bar) as bar:
-        code = Supervisor(Run(settings, state, roots, once=True, progress=bar.update)).run()
+        run = Run(settings, state, roots, once=True, progress=bar.update)
+        code = Supervisor(run, recognizer).run()
     failed = _print_summary(state, roots, began)
     return ExitCode.FAILED if code is ExitCode.OK and failed else code
 

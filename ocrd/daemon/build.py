@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 from ocrd.daemon.admission import Admission
+from ocrd.daemon.engines import engine_name, engine_workers
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.orders import Orders
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import INTAKE_THREADS, Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
 from ocrd.domain.documents import Request
-from ocrd.domain.errors import ConfigError
 from ocrd.domain.ports import Clock, Recognizer
 from ocrd.host.clock import SystemClock
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
@@ -26,9 +25,6 @@ from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
 from ocrd.store.engine import Database
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
-
-ENGINE_GROUP = "ocrd.engines"
-"""Entry points of this group are functions from Settings to a Recognizer; `[engine] kind` names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +61,6 @@ def open_stores(folder: str, clock: Clock | None = None) -> Stores:
         OutputStore(database, clock),
         CommandStore(database, clock),
     )
-
-
-def build_recognizer(settings: Settings) -> Recognizer:
-    """The engine that the settings name. Raises ServiceMissing or ConfigError; the engine starts in the background."""
-    kind = engine_name(settings)
-    if kind == "embedded":
-        return _build_embedded(settings)
-    plugins = {point.name: point for point in entry_points(group=ENGINE_GROUP)}
-    if kind not in plugins:
-        known = ", ".join(["auto", "embedded", *sorted(plugins)])
-        raise ConfigError(f"[engine] kind: there is no engine {kind!r}", hint=f"known engines: {known}")
-    factory: Callable[[Settings], Recognizer] = plugins[kind].load()
-    return factory(settings)
-
-
-def _build_embedded(settings: Settings) -> Recognizer:
-    from ocrd.pipeline.recognizer import tessdata
-    from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
-
-    folder = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
-    recognizer = EmbeddedRecognizer(folder, settings.engine.languages, workers=engine_workers(settings))
-    recognizer.warm()
-    return recognizer
-
-
-def engine_name(settings: Settings) -> str:
-    """Which engine `auto` means here."""
-    return "embedded" if settings.engine.kind == "auto" else settings.engine.kind
-
-
-def engine_workers(settings: Settings) -> int:
-    """A worker a core that this process may use."""
-    return settings.engine.workers or len(os.sched_getaffinity(0))
 
 
 def raster_workers(settings: Settings) -> int:

@@ -75,6 +75,11 @@ class Desk:
         """Pages in the engine's hands."""
         return self._reading
 
+    @property
+    def busy(self) -> bool:
+        """Whether any page is in hand: being rendered, waiting, or being read."""
+        return bool(self._reading or self._ready or self._rendering)
+
     def notify(self) -> None:
         """There may be work: a document was queued, a page given back, the queue resumed."""
         with self._changed:

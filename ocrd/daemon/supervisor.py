@@ -19,6 +19,7 @@ from ocrd import __version__
 from ocrd.daemon import build
 from ocrd.daemon.orders import PAUSED
 from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater
+from ocrd.domain.ports import Recognizer
 from ocrd.host import files, runtime
 from ocrd.host.clock import SystemClock
 from ocrd.host.notify import Notifier
@@ -55,8 +56,10 @@ class Run:
 class Supervisor:
     """One daemon's life."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, recognizer: Recognizer) -> None:
         self._run = run
+        self._recognizer = recognizer
+        self._last_orders = 0.0
         self._clock = SystemClock()
         self._signals = 0
         self._never = Event()
@@ -69,20 +72,14 @@ class Supervisor:
         run = self._run
         schema.prepare_folder(run.state)
         with _locked(run.state, run.roots), self._signals_caught():
-            recognizer = build.build_recognizer(
-                run.settings
-            )  # starts in the background while the store is opened
+            schema.upgrade(run.state)
+            stores = build.open_stores(run.state)
+            parts = build.build(run.settings, stores, self._recognizer, run.roots, once=run.once)
             try:
-                schema.upgrade(run.state)
-                stores = build.open_stores(run.state)
-                parts = build.build(run.settings, stores, recognizer, run.roots, once=run.once)
-                try:
-                    return self._work(parts)
-                finally:
-                    parts.rasterizer.close()
-                    stores.database.close()
+                return self._work(parts)
             finally:
-                recognizer.close()
+                parts.rasterizer.close()
+                stores.database.close()
 
     def _work(self, parts: build.Parts) -> ExitCode:
         announced = runtime.announce(self._run.state, os.environ)
@@ -116,7 +113,7 @@ class Supervisor:
             if dead is not None:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
-            parts.orders.carry_out_waiting()
+            self._carry_out_orders(parts)
             self._beat(parts)
             if self._run.progress is not None:
                 self._run.progress(parts.stores)
@@ -127,17 +124,26 @@ class Supervisor:
             self._clock.wait(self._never, tick_s)
         return ExitCode.OK
 
+    def _carry_out_orders(self, parts: build.Parts) -> None:
+        now = self._clock.monotonic()
+        if now - self._last_orders >= TICK_S:
+            self._last_orders = now
+            parts.orders.carry_out_waiting()
+
     def _once_over(self, parts: build.Parts) -> ExitCode | None:
         """Whether `--once` has nothing left to do, or cannot go on."""
         outage = parts.worker.outage
         if outage is not None and outage.strikes >= ONCE_OUTAGES:
             log.error("given_up", reason=outage.reason)
             return ExitCode.UNAVAILABLE
-        if parts.stores.commands.fact(PAUSED) is not None and not parts.worker.reading:
+        if parts.receiver.quiet_scans < QUIET_SCANS or parts.worker.busy:
+            return None
+        if not parts.stores.documents.unfinished():
+            return ExitCode.OK
+        if parts.stores.commands.fact(PAUSED) is not None:
             log.error("given_up", reason="the queue is paused; go on with: ocrd resume")
             return ExitCode.TRY_AGAIN
-        quiet = parts.receiver.quiet_scans >= QUIET_SCANS
-        return ExitCode.OK if quiet and not parts.stores.documents.unfinished() else None
+        return None
 
     def _beat(self, parts: build.Parts, *, force: bool = False) -> None:
         """Say that the daemon lives and what it does, for `ocrd status` and for systemd."""
@@ -164,7 +170,7 @@ class Supervisor:
                 if self._run.settings.engine.kind == "auto"
                 else self._run.settings.engine.kind,
                 "slots": parts.recognizer.slots,
-                "reading": parts.worker.reading,
+                "reading": min(parts.worker.reading, parts.recognizer.slots),
                 "problem": "" if outage is None else outage.reason,
             },
         }

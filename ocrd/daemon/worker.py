@@ -80,11 +80,10 @@ class Worker:
             abort=self._abort,
         )
         feeders = [Thread(target=feeder.feed, name=f"feeder-{n}", daemon=True) for n in range(parts.feeders)]
-        slots = range(parts.recognizer.slots)
-        self._threads = [
-            *feeders,
-            *(Thread(target=reader.read, name=f"reader-{n}", daemon=True) for n in slots),
-        ]
+        # One more than slots: while one lands a page in the store, the slot it left reads the next.
+        number = parts.recognizer.slots + 1
+        readers = [Thread(target=reader.read, name=f"reader-{n}", daemon=True) for n in range(number)]
+        self._threads = [*feeders, *readers]
 
     def start(self) -> None:
         """Queue again what a killed daemon had in hand, clean up behind it, and begin."""
@@ -123,6 +122,11 @@ class Worker:
     def reading(self) -> int:
         """Pages in the engine's hands."""
         return self._desk.reading
+
+    @property
+    def busy(self) -> bool:
+        """Whether any page is in hand."""
+        return self._desk.busy
 
     def notify(self) -> None:
         """There may be work."""
