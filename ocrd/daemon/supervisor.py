@@ -17,6 +17,7 @@ from typing import Any
 
 from ocrd import __version__
 from ocrd.daemon import build
+from ocrd.daemon.engines import engine_name
 from ocrd.daemon.orders import PAUSED
 from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater
 from ocrd.domain.ports import Recognizer
@@ -166,9 +167,7 @@ class Supervisor:
             "once": self._run.once,
             "inboxes": parts.receiver.facts(),
             "engine": {
-                "kind": "embedded"
-                if self._run.settings.engine.kind == "auto"
-                else self._run.settings.engine.kind,
+                "kind": engine_name(self._run.settings),
                 "slots": parts.recognizer.slots,
                 "reading": min(parts.worker.reading, parts.recognizer.slots),
                 "problem": "" if outage is None else outage.reason,
