@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -21,11 +22,13 @@ LONG_AGO = 1_600_000_000
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of a whole process. `first_s` is None if it wrote no file; `peak_mib` sums the process tree's RSS."""
+    """One run of a whole process. `first_s` is None if it wrote no file; `peak_mib` sums the process tree's RSS;
+    `cpu_s` is the processor time of the tree, which depends less on what else the machine does."""
 
     seconds: float
     first_s: float | None
     peak_mib: float
+    cpu_s: float
     code: int
 
 
@@ -68,6 +71,7 @@ def measure(
 ) -> Measured:
     """Run a command to its end; `has_first` says whether the first output file is there."""
     first_s, peak_kib = None, 0
+    cpu_before = _cpu_of_children_s()
     with open(log, "ab") as output:
         began = time.monotonic()
         child = subprocess.Popen(
@@ -91,7 +95,13 @@ def measure(
         seconds = time.monotonic() - began
     if first_s is None and has_first():
         first_s = seconds
-    return Measured(seconds, first_s, peak_kib / 1024, child.returncode)
+    return Measured(seconds, first_s, peak_kib / 1024, _cpu_of_children_s() - cpu_before, child.returncode)
+
+
+def _cpu_of_children_s() -> float:
+    """Of all processes below this one that ended and were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def process_tree(pid: int) -> list[int]:

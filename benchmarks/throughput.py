@@ -134,12 +134,13 @@ def report(turns: dict[str, list[Turn]]) -> list[str]:
             name,
             f"{median(run.pages_per_s for run in runs):.3f}",
             f"{median(run.measured.seconds for run in runs):.2f}",
+            f"{median(run.measured.cpu_s for run in runs):.1f}",
             f"{median(firsts):.1f}",
             f"{median(run.measured.peak_mib for run in runs):.0f}",
             f"{median(run.cer for run in runs):.4f}",
             f"{median(run.recall for run in runs):.4f}",
         ))  # fmt: skip
-    head = ("contestant", "pages/s", "seconds", "first text s", "peak MiB", "CER", "words")
+    head = ("contestant", "pages/s", "seconds", "CPU s", "first text s", "peak MiB", "CER", "words")
     processes.print_table(head, rows)
     missed = []
     rows = []
