@@ -52,6 +52,8 @@ class PageImage:
     """Share of the pixels that stand out clearly from the page's background, 0 to 1."""
     faint_ink: float = 0.0
     """Share of the pixels that stand out from it at all, pale pencil and grey type too; 0 if not measured."""
+    dpi_is_exact: bool = True
+    """False for an image: what its file says of its resolution is often wrong, and an estimate stays one."""
     notes: tuple[str, ...] = ()
     """What the renderer complained about although it delivered an image."""
 

@@ -141,6 +141,7 @@ def _render(
         width=page.width,
         height=page.height,
         dpi=dpi,
+        dpi_is_exact=False,
         ink=ink_share(histogram),
         faint_ink=ink_share(histogram, FAINT_CONTRAST),
         notes=notes,

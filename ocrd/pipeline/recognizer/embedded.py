@@ -95,7 +95,13 @@ class EmbeddedRecognizer:
         languages = "+".join(request.languages)
         version = worker.ready(stop)
         started = time.monotonic()
-        question = {"ask": "read", "path": page.path, "dpi": page.dpi, "languages": languages}
+        question = {
+            "ask": "read",
+            "path": page.path,
+            "dpi": page.dpi,
+            "exact": page.dpi_is_exact,
+            "languages": languages,
+        }
         try:
             answer = worker.ask(question, timeout_s=request.timeout_s, stop=stop)
         except ChildDied as err:

@@ -4,7 +4,7 @@ Started as `python -m ocrd.pipeline.recognizer.embedded_child TESSDATA LANGUAGES
 It answers a JSON line with a JSON line:
 
     {"ask": "hello"}                          → {"version": "5.5.4"} | {"fatal": why}
-    {"ask": "read", "path", "dpi", "languages"} → {"tsv", "rotation", "width", "height"} | {"fault": why} | {"fatal": why}
+    {"ask": "read", "path", "dpi", "exact", "languages"} → {"tsv", "rotation", "width", "height"} | {"fault": why} | {"fatal": why}
 
 A fault is the page's, a fatal answer the engine's. The daemon keeps the time and kills a child that is late.
 """
@@ -66,17 +66,19 @@ class Reader:
             raise EngineUnusable(f"Tesseract could not load '{'+'.join(sorted(unread))}' from {self._folder}")
         self._languages = languages
 
-    def read(self, path: str, dpi: float, languages: str) -> dict[str, Any]:
+    def read(self, path: str, dpi: float, exact: bool, languages: str) -> dict[str, Any]:
         """Read a page image the right way up. Raises what Pillow raises for an image that it cannot open."""
         if languages != self._languages:
             self._open(languages)
         image = _load(path)
-        tsv, confidence = self._recognize(image, dpi)
+        # Told a resolution that is not true, Tesseract reads worse than with its own estimate from the type's height.
+        known = dpi if exact else 0.0
+        tsv, confidence = self._recognize(image, known)
         rotation = turn = 0
         if confidence < WRONG_WAY_CONFIDENCE:
             turn = choose_turn(self._detect_orientation(image, dpi), has_words=bool(parse_blocks(tsv)))
         if turn:
-            turned, _ = self._recognize(image.transpose(_TURNS[turn]), dpi)
+            turned, _ = self._recognize(image.transpose(_TURNS[turn]), known)
             if is_clearly_better(turned, tsv):
                 tsv, rotation = turned, turn
         return {"tsv": tsv, "rotation": rotation, "width": image.width, "height": image.height}
@@ -193,7 +195,9 @@ def start(folder: str, languages: str) -> tuple[Reader | None, dict[str, Any]]:
 def answer(reader: Reader, question: dict[str, Any]) -> dict[str, Any]:
     """Read the page of a question; an exception becomes a fault of the page."""
     try:
-        return reader.read(question["path"], question["dpi"], question["languages"])
+        return reader.read(
+            question["path"], question["dpi"], question.get("exact", True), question["languages"]
+        )
     except EngineUnusable as err:
         return {"fatal": str(err)}
     except MemoryError:
