@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from ocrd.domain.models import PromptMode, Sampling
+
 RESULT_VERSION = 1
 """Version of the JSON that `Recognition.to_json` writes; readers accept every version up to it."""
 
@@ -60,10 +62,19 @@ class PageImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is wanted of a page: languages as Tesseract codes, and how long it may take."""
+    """What is wanted of a page: languages as Tesseract codes, and how long it may take.
+
+    The other fields are for engines that know them; None leaves the choice to the engine.
+    """
 
     languages: tuple[str, ...]
     timeout_s: float
+    prompt_mode: PromptMode | None = None
+    sampling: Sampling | None = None
+    rotation: int = 0
+    """How far the page is to be turned clockwise before it is read: 0, 90, 180 or 270."""
+    strips: bool = False
+    """Read the page in strips at full resolution, even if it fits as a whole."""
 
 
 Box: TypeAlias = tuple[int, int, int, int]

@@ -35,12 +35,20 @@ class PageState(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What is thought of a page's text; stands on attempts and on done pages."""
+    """What is thought of a page's text; stands on attempts and on done pages. At most twelve letters."""
 
     OK = "ok"
     SUSPECT = "suspect"
+    """There is text, and a reason to doubt it."""
+    TRUNCATED = "truncated"
+    """The answer ended before the page did."""
+    LOOP = "loop"
+    """The model repeated itself."""
+    REFUSED = "refused"
+    """The model talked about the page, or of the prompt, instead of reading it."""
     BLANK = "blank"
     FAULT = "fault"
+    """There was no answer."""
 
 
 FINAL_DOCUMENTS = frozenset(
