@@ -53,7 +53,9 @@ class ReasonCode(StrEnum):
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_TIMEOUT = "engine_timeout"
     ENGINE_FAILED = "engine_failed"
+    ENGINE_REFUSED = "engine_refused"
     ENGINE_UNAVAILABLE = "engine_unavailable"
+    CONTEXT_TOO_SMALL = "context_too_small"
     CLAIMED_TOO_OFTEN = "claimed_too_often"
     NO_TEXT_FOUND = "no_text_found"
     PAGES_FAILED = "pages_failed"
@@ -128,3 +130,7 @@ class ServerFault(OcrdError):
     """The engine is out of order: pause the queue, blame no page."""
 
     code = ReasonCode.ENGINE_UNAVAILABLE
+
+
+class Stopped(Exception):
+    """The stop event was set while we waited: what was in hand is given back, nobody is to blame."""

@@ -68,8 +68,6 @@ class ModelProfile:
     template: str = ""
     """The whole prompt as the model must see it, with `{prompt}` for prefix and prompt, and one token for
     the image; '' if it is not known: the number of tokens is not checked then."""
-    image_tokens_around: int = 0
-    """Tokens that an image costs besides its own."""
 
     @property
     def first_mode(self) -> PromptMode:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+from ocrd.domain.errors import Stopped
+
 STDERR_TAIL = 4096
 _POLL_S = 0.1
 
@@ -46,7 +48,7 @@ class ChildTimeout(Exception):
     """The child did not answer in time and was killed."""
 
 
-class ChildStopped(Exception):
+class ChildStopped(Stopped):
     """We stopped waiting because the stop event was set; the child was killed."""
 
 

@@ -1,0 +1,180 @@
+"""An HTTP client whose every read ends when its caller's time is over or a stop event is set.
+
+A time-out of an HTTP library counts from byte to byte, so a server that trickles keeps a caller for ever; and a
+blocked read does not see a stop event. Here each read waits in short slices, and between two of them the guard
+of the calling thread is asked. Leaving a response half-way closes its connection, which a vLLM server takes for
+an abort: it stops generating.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from threading import Event
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from ocrd.domain.errors import Stopped
+
+_SLICE_S = 0.2
+_CONNECT_S = 5.0
+
+
+class TimeOver(Exception):
+    """The total time of a request is over."""
+
+
+class Guard:
+    """How long the requests of a thread may take, and what ends them early."""
+
+    def __init__(self, stop: Event, deadline: float) -> None:
+        """`deadline` is monotonic."""
+        self._stop = stop
+        self._deadline = deadline
+
+    def check(self) -> None:
+        """Raise Stopped or TimeOver if it is time."""
+        if self._stop.is_set():
+            raise Stopped
+        if self.left_s() <= 0:
+            raise TimeOver
+
+    def left_s(self) -> float:
+        """Seconds that are left."""
+        return self._deadline - time.monotonic()
+
+
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def guarded(guard: Guard) -> Iterator[None]:
+    """All requests of this thread obey the guard from here on."""
+    before = getattr(_thread, "guard", None)
+    _thread.guard = guard
+    try:
+        yield
+    finally:
+        _thread.guard = before
+
+
+class _Stream(httpcore2.NetworkStream):
+    """A connection that asks the guard between two slices of waiting."""
+
+    def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        guard: Guard | None = getattr(_thread, "guard", None)
+        if guard is None:
+            return self._inner.read(max_bytes, timeout)
+        while True:
+            guard.check()
+            with contextlib.suppress(httpcore2.ReadTimeout):
+                return self._inner.read(max_bytes, _SLICE_S)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Backend(httpcore2.NetworkBackend):
+    def __init__(self) -> None:
+        self._inner = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        return _Stream(self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
+
+
+class _Body(httpx2.SyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _translated():
+            yield from self._stream
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Transport(httpx2.BaseTransport):
+    """httpx's own transport has no place for a network back end."""
+
+    def __init__(self) -> None:
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            max_connections=None,
+            keepalive_expiry=5.0,
+            network_backend=_Backend(),
+        )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert isinstance(request.stream, httpx2.SyncByteStream)
+        url = request.url
+        raw = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with _translated():
+            response = self._pool.handle_request(raw)
+        return httpx2.Response(
+            response.status,
+            headers=response.headers,
+            stream=_Body(response.stream),
+            extensions=response.extensions,
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+_TIMEOUTS = (httpcore2.TimeoutException,)
+_FAILURES = (
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """The errors of the connection as those of the HTTP client."""
+    try:
+        yield
+    except _TIMEOUTS as err:
+        raise httpx2.TimeoutException(str(err)) from err
+    except _FAILURES as err:
+        raise httpx2.NetworkError(str(err)) from err
+
+
+def make_client() -> httpx2.Client:
+    """A client whose requests obey the guard of their thread. No proxy: the server is on this machine or named."""
+    timeout = httpx2.Timeout(30.0, connect=_CONNECT_S)
+    return httpx2.Client(transport=_Transport(), timeout=timeout)
