@@ -30,8 +30,10 @@ def _option(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
+    secret: bool = False,
 ) -> Any:
-    return field(default=default, metadata={"help": help_text, "choices": choices, "low": low, "high": high})
+    metadata = {"help": help_text, "choices": choices, "low": low, "high": high, "secret": secret}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,11 @@ class InboxSettings:
 class EngineSettings:
     """Who reads the pages."""
 
-    kind: str = _option("auto", "`auto`, `embedded` (Tesseract), or the name of an installed engine plug-in.")
+    kind: str = _option(
+        "auto",
+        "`embedded` (Tesseract), `vllm` (a vision model), the name of an installed plug-in, or `auto`: "
+        "`vllm` if a server is named below, else `embedded`.",
+    )
     languages: tuple[str, ...] = _option(
         ("rus", "eng"), "Languages of the documents, as Tesseract names them."
     )
@@ -68,6 +74,30 @@ class EngineSettings:
     )
     tessdata: str = _option("", "Folder of the *.traineddata files; empty: the system's.")
     page_timeout_s: float = _option(120.0, "A page that takes longer is given up.", low=1)
+    server_wait_s: float = _option(
+        600.0,
+        "With `auto`: pages wait so many seconds for a server that is down, then the embedded engine reads them.",
+        low=0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """A vision model behind an OpenAI-compatible server, vLLM above all."""
+
+    base_url: str = _option("", "Where it listens, with /v1: http://127.0.0.1:8000/v1")
+    model: str = _option("", "The name it serves the model under; empty: the only one it has.")
+    api_key: str = _option("", "Sent with every request; empty: none.", secret=True)
+    family: str = _option(
+        "",
+        "`dots.ocr`, `qwen2-vl`, `qwen3-vl`, `openai-compatible`; empty: told by the model's name.",
+        choices=("", "dots.ocr", "qwen2-vl", "qwen3-vl", "openai-compatible"),
+    )
+    concurrency: int = _option(4, "Pages put to the server at the same time.", low=1, high=256)
+    page_timeout_s: float = _option(300.0, "A page whose answer takes longer is cut off.", low=5)
+    witness: bool = _option(
+        True, "Let the embedded engine read every page too, and doubt what only one of the two saw."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +166,7 @@ class Settings:
 
     inbox: InboxSettings = field(default_factory=InboxSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    vllm: VllmSettings = field(default_factory=VllmSettings)
     raster: RasterSettings = field(default_factory=RasterSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     output: OutputSettings = field(default_factory=OutputSettings)

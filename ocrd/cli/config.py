@@ -59,6 +59,8 @@ def handle_show(arguments: argparse.Namespace) -> ExitCode:
     for section, _, options in settings_module.sections():
         for option in options:
             value = getattr(getattr(settings, section), option.name)
+            if value and option.metadata["secret"]:
+                value = "(not shown)"
             origin = settings.origins.get(f"{section}.{option.name}", "default")
             rows.append({"section": section, "key": option.name, "value": value, "origin": origin})
     if arguments.json:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
-from ocrd.domain.ports import Recognizer
 from ocrd.host import files
 from ocrd.settings import Settings, state_dir
 
 if TYPE_CHECKING:
     from ocrd.daemon.build import Stores
+    from ocrd.daemon.engines import Engines
     from ocrd.daemon.supervisor import Progress
 
 _NAME_WIDTH = 44
@@ -35,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--inbox", action="append", metavar="DIR", help="a folder to watch; may be given several times"
     )
-    parser.add_argument("--engine", metavar="KIND", help="auto, embedded, or an installed plug-in")
+    parser.add_argument("--engine", metavar="KIND", help="auto, embedded, vllm, or an installed plug-in")
 
 
 def handle(arguments: argparse.Namespace) -> ExitCode:
@@ -47,14 +47,14 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
     roots = check_inboxes(settings)
 
-    from ocrd.daemon.engines import build_recognizer
+    from ocrd.daemon.engines import build_engines
 
-    with contextlib.closing(build_recognizer(settings)) as recognizer:  # loads while the rest is imported
-        return _run(arguments, settings, roots, recognizer)
+    with contextlib.closing(build_engines(settings)) as engines:  # loads while the rest is imported
+        return _run(arguments, settings, roots, engines)
 
 
 def _run(
-    arguments: argparse.Namespace, settings: Settings, roots: tuple[bytes, ...], recognizer: Recognizer
+    arguments: argparse.Namespace, settings: Settings, roots: tuple[bytes, ...], engines: Engines
 ) -> ExitCode:
     from ocrd.daemon.supervisor import Run, Supervisor
     from ocrd.telemetry import logs
@@ -64,11 +64,11 @@ def _run(
     # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
     logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
     if not arguments.once:
-        return Supervisor(Run(settings, state, roots, once=False), recognizer).run()
+        return Supervisor(Run(settings, state, roots, once=False), engines).run()
     began = time.time()
     with _Bar(shown=show_bar) as bar:
         run = Run(settings, state, roots, once=True, progress=bar.update)
-        code = Supervisor(run, recognizer).run()
+        code = Supervisor(run, engines).run()
     failed = _print_summary(state, roots, began)
     return ExitCode.FAILED if code is ExitCode.OK and failed else code
 

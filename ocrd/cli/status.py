@@ -16,6 +16,7 @@ from ocrd.store import snapshot
 SCHEMA = "ocrd.status/1"
 _ERRORS_SHOWN = 5
 _WATCH_S = 1.0
+_NO_SERVER = {"state": "absent", "phase": None, "eta_s": None, "model": None}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -63,6 +64,7 @@ def read(state: str) -> dict[str, Any]:
         "pages_per_min": round(rate, 1),
         "eta_s": _eta_s(counts["page"], rate),
         "engine": heartbeat.get("engine") if alive else None,
+        "server": (heartbeat.get("server") if alive else None) or _NO_SERVER,
         "errors": [
             {key: error[key] for key in ("id", "path", "state", "reason_code", "reason", "finished_at")}
             for error in errors
@@ -84,7 +86,7 @@ def _empty(state: str, *, alive: bool) -> dict[str, Any]:
         "pages_per_min": 0.0,
         "eta_s": None,
         "engine": None,
-        "server": {"state": "absent", "phase": None, "eta_s": None, "model": None},
+        "server": _NO_SERVER,
         "vram": {"used_mib": None, "free_mib": None, "budget_mib": None},
         "errors": [],
     }
@@ -119,6 +121,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"inbox      {_inbox_line(inbox)}"
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
+    if status["server"]["state"] != "absent":
+        yield f"server     {_server_line(status['server'])}"
     yield f"documents  {_counts_line(status['documents'])}"
     if status["oldest_queued_s"] is not None:
         yield f"           the oldest waits since {in_words(status['oldest_queued_s'])}"
@@ -160,6 +164,19 @@ def _inbox_line(inbox: dict[str, Any]) -> str:
 def _engine_line(engine: dict[str, Any]) -> str:
     line = f"{engine['kind']}, reads {engine['reading']} of at most {engine['slots']} pages at a time"
     return f"{line} · RESTS: {clean(engine['problem'])}" if engine["problem"] else line
+
+
+def _server_line(server: dict[str, Any]) -> str:
+    parts = [server["state"]]
+    if server["model"]:
+        parts.append(clean(server["model"]))
+    if server.get("context"):
+        parts.append(f"context {server['context']}")
+    if server.get("version"):
+        parts.append(f"vLLM {clean(server['version'])}")
+    parts.append(clean(server.get("url", "")))
+    problem = clean(server.get("problem", ""))
+    return ", ".join(part for part in parts if part) + (f" · {problem}" if problem else "")
 
 
 def _counts_line(counts: dict[str, int]) -> str:

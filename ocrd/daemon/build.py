@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocrd.daemon.admission import Admission
-from ocrd.daemon.engines import engine_name, engine_workers
+from ocrd.daemon.engines import Engines, engine_workers, server_wait_s
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.orders import Orders
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import INTAKE_THREADS, Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
-from ocrd.domain.documents import Request
-from ocrd.domain.ports import Clock, Recognizer
+from ocrd.domain.ports import Clock
 from ocrd.host.clock import SystemClock
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 from ocrd.settings import Settings
@@ -44,7 +43,7 @@ class Parts:
 
     stores: Stores
     rasterizer: Rasterizer
-    recognizer: Recognizer
+    engines: Engines
     worker: Worker
     receiver: Receiver
     orders: Orders
@@ -94,7 +93,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def build(
-    settings: Settings, stores: Stores, recognizer: Recognizer, roots: Sequence[bytes], *, once: bool
+    settings: Settings, stores: Stores, engines: Engines, roots: Sequence[bytes], *, once: bool
 ) -> Parts:
     """Put a daemon together."""
     feeders = raster_workers(settings)
@@ -113,9 +112,8 @@ def build(
             finisher=finisher,
             admission=admission,
             rasterizer=rasterizer,
-            recognizer=recognizer,
-            engine=engine_name(settings),
-            request=Request(languages=settings.engine.languages, timeout_s=settings.engine.page_timeout_s),
+            engines=engines,
+            server_wait_s=server_wait_s(settings),
             folder=os.path.join(os.path.dirname(stores.database.path), "work"),
             window=settings.raster.window_pages,
             feeders=feeders,
@@ -136,4 +134,4 @@ def build(
         once=once,
     )
     orders = Orders(stores.commands, stores.documents, worker, fingerprint=fingerprint(settings))
-    return Parts(stores, rasterizer, recognizer, worker, receiver, orders)
+    return Parts(stores, rasterizer, engines, worker, receiver, orders)

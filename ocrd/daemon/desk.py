@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Condition
 from time import monotonic
 
@@ -41,16 +41,15 @@ class RenderedPage:
 
     document: OpenDocument
     image: PageImage
-    faults: list[ReasonCode] = field(default_factory=list)
-    """What struck it so far, in this claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why the queue rests, and until when (monotonic)."""
+    """Why the queue rests, since when and until when (monotonic)."""
 
     reason: str
     strikes: int
+    since: float
     until: float
 
 
@@ -181,13 +180,10 @@ class Desk:
             self._rendering -= pages
             self._changed.notify_all()
 
-    def line_up(self, page: RenderedPage, *, first: bool = False) -> None:
-        """A page waits for a slot; `first` if it was in one already."""
+    def line_up(self, page: RenderedPage) -> None:
+        """A page waits for a slot."""
         with self._changed:
-            if first:
-                self._ready.appendleft(page)
-            else:
-                self._ready.append(page)
+            self._ready.append(page)
             self._changed.notify_all()
 
     # --- reading --------------------------------------------------------------------------------------------
@@ -227,9 +223,15 @@ class Desk:
         with self._changed:
             if self.outage is not None and monotonic() < self.outage.until:
                 return None
-            strikes = 1 if self.outage is None else self.outage.strikes + 1
-            self.outage = Outage(reason, strikes, monotonic() + retry.outage_pause_s(strikes))
+            now = monotonic()
+            strikes, since = (1, now) if self.outage is None else (self.outage.strikes + 1, self.outage.since)
+            self.outage = Outage(reason, strikes, since, now + retry.outage_pause_s(strikes))
             return self.outage
+
+    def outage_lasted_s(self) -> float:
+        """For how long nothing has worked; 0 if the last thing did."""
+        with self._changed:
+            return 0.0 if self.outage is None else monotonic() - self.outage.since
 
     def clear_outage(self) -> None:
         """Something worked again."""

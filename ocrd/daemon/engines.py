@@ -1,4 +1,4 @@
-"""Which engine reads the pages, and how it is started.
+"""Which engine reads the pages, which one stands by it, and how they are started.
 
 Apart from `build`, because it needs no store: the engine loads in processes of its own while the daemon imports
 SQLAlchemy, which takes as long.
@@ -8,42 +8,134 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import Any, Protocol
 
-from ocrd.domain.errors import ConfigError
+from ocrd.daemon.witnessing import Witnesses
+from ocrd.domain.documents import Request
+from ocrd.domain.errors import ConfigError, ServiceMissing
 from ocrd.domain.ports import Recognizer
+from ocrd.domain.retry import Means
 from ocrd.settings import Settings
 
 ENGINE_GROUP = "ocrd.engines"
 """Entry points of this group are functions from Settings to a Recognizer; `[engine] kind` names one."""
 
 
-def build_recognizer(settings: Settings) -> Recognizer:
-    """The engine that the settings name. Raises ServiceMissing or ConfigError; the engine starts in the background."""
+class Server(Protocol):
+    """A model server as `ocrd status` shows it."""
+
+    def facts(self) -> dict[str, Any]:
+        """`state`, `model` and what else is known, as plain data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """Who reads: the first engine by its name; the second, if there is one, as last resort and as witness."""
+
+    first: Recognizer
+    name: str
+    request: Request
+    means: Means = Means()
+    second: Recognizer | None = None
+    second_request: Request | None = None
+    witnesses: Witnesses | None = None
+    server: Server | None = None
+
+    def close(self) -> None:
+        """End all of them."""
+        self.first.close()
+        if self.second is not None:
+            self.second.close()
+        if self.witnesses is not None:
+            self.witnesses.close()
+
+
+def build_engines(settings: Settings) -> Engines:
+    """The engines that the settings name. Raises ServiceMissing or ConfigError; they start in the background."""
     kind = engine_name(settings)
-    if kind == "embedded":
-        return _build_embedded(settings)
+    if kind == "vllm":
+        return _build_vllm(settings)
+    first = (
+        _build_embedded(settings, engine_workers(settings))
+        if kind == "embedded"
+        else _build_plugin(settings, kind)
+    )
+    return Engines(first=first, name=kind, request=_embedded_request(settings))
+
+
+def _build_vllm(settings: Settings) -> Engines:
+    from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
+
+    if not settings.vllm.base_url:
+        raise ConfigError(
+            "[engine] kind = 'vllm' needs a server", hint="set [vllm] base_url, e.g. http://127.0.0.1:8000/v1"
+        )
+    second = _build_second(settings)
+    options = ServerOptions(
+        base_url=settings.vllm.base_url,
+        model=settings.vllm.model,
+        api_key=settings.vllm.api_key,
+        family=settings.vllm.family,
+        slots=settings.vllm.concurrency,
+        min_dpi=settings.raster.min_dpi,
+    )
+    first = VllmRecognizer(options)
+    second_request = _embedded_request(settings)
+    return Engines(
+        first=first,
+        name="vllm",
+        request=Request(languages=settings.engine.languages, timeout_s=settings.vllm.page_timeout_s),
+        means=Means(prompts=True, has_second=second is not None),
+        second=second,
+        second_request=second_request,
+        witnesses=Witnesses(second, second_request) if second and settings.vllm.witness else None,
+        server=first,
+    )
+
+
+def _build_second(settings: Settings) -> Recognizer | None:
+    """The embedded engine beside a model; without its language data there is none, which doctor tells."""
+    try:
+        return _build_embedded(settings, max(1, engine_workers(settings) - 1))
+    except ServiceMissing:
+        return None
+
+
+def _build_plugin(settings: Settings, kind: str) -> Recognizer:
     plugins = {point.name: point for point in entry_points(group=ENGINE_GROUP)}
     if kind not in plugins:
-        known = ", ".join(["auto", "embedded", *sorted(plugins)])
+        known = ", ".join(["auto", "embedded", "vllm", *sorted(plugins)])
         raise ConfigError(f"[engine] kind: there is no engine {kind!r}", hint=f"known engines: {known}")
     factory: Callable[[Settings], Recognizer] = plugins[kind].load()
     return factory(settings)
 
 
-def _build_embedded(settings: Settings) -> Recognizer:
+def _build_embedded(settings: Settings, workers: int) -> Recognizer:
     from ocrd.pipeline.recognizer import tessdata
     from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
 
     folder = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
-    recognizer = EmbeddedRecognizer(folder, settings.engine.languages, workers=engine_workers(settings))
+    recognizer = EmbeddedRecognizer(folder, settings.engine.languages, workers=workers)
     recognizer.warm()
     return recognizer
 
 
+def _embedded_request(settings: Settings) -> Request:
+    return Request(languages=settings.engine.languages, timeout_s=settings.engine.page_timeout_s)
+
+
 def engine_name(settings: Settings) -> str:
-    """Which engine `auto` means here."""
-    return "embedded" if settings.engine.kind == "auto" else settings.engine.kind
+    """Which engine `auto` means here: a server if one is named, else the embedded engine."""
+    if settings.engine.kind != "auto":
+        return settings.engine.kind
+    return "vllm" if settings.vllm.base_url else "embedded"
+
+
+def server_wait_s(settings: Settings) -> float:
+    """For how long pages wait for the first engine before the second reads them; for ever if it was named."""
+    return settings.engine.server_wait_s if settings.engine.kind == "auto" else float("inf")
 
 
 def engine_workers(settings: Settings) -> int:

@@ -28,9 +28,17 @@ class Landing:
         self._pages = pages
         self._finisher = finisher
 
-    def land(self, document: OpenDocument, number: int, state: PageState, attempt: Attempt) -> None:
+    def land(
+        self,
+        document: OpenDocument,
+        number: int,
+        state: PageState,
+        attempt: Attempt,
+        *,
+        stored: int | None = None,
+    ) -> None:
         """Store a settled page, log its one line, and finish the document if it was the last."""
-        self._pages.land(document.job.id, number, state, attempt)
+        self._pages.land(document.job.id, number, state, attempt, stored=stored)
         log.info(
             "page_settled",
             page=number,

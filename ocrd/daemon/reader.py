@@ -1,30 +1,29 @@
-"""The reader: has a rendered page read, judges the answer, and climbs the ladder when it fails."""
+"""The reader: has rendered pages read, and lands what comes of them or gives them back."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from threading import Event
-from time import monotonic
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from threading import Condition, Event
 
 from structlog.contextvars import bound_contextvars
 
+from ocrd.daemon.climber import Climber, Reading
 from ocrd.daemon.desk import Desk, RenderedPage
-from ocrd.daemon.landing import Landing, fault_attempt
-from ocrd.domain import quality, retry
-from ocrd.domain.documents import Recognition, Request
-from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
-from ocrd.domain.jobs import PageState, Verdict
-from ocrd.domain.ports import Recognizer
-from ocrd.host.commands import ChildStopped
-from ocrd.store.pages import Attempt, PageStore
+from ocrd.daemon.landing import Landing
+from ocrd.domain import retry
+from ocrd.domain.errors import ServerFault, Stopped
+from ocrd.store.pages import PageStore
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
 
 
 class Reader:
-    """`read` runs in as many threads as the engine has slots."""
+    """`read` runs in as many threads as the engine has slots, and one more that stores meanwhile."""
 
     def __init__(
         self,
@@ -32,18 +31,18 @@ class Reader:
         landing: Landing,
         *,
         pages: PageStore,
-        recognizer: Recognizer,
-        engine: str,
-        request: Request,
+        climber: Climber,
+        server_wait_s: float,
         abort: Event,
     ) -> None:
         self._desk = desk
         self._landing = landing
         self._pages = pages
-        self._recognizer = recognizer
-        self._engine = engine
-        self._request = request
+        self._climber = climber
+        self._server_wait_s = server_wait_s
         self._abort = abort
+        self._gate = _Gate()
+        self._deaths: Counter[tuple[int, int]] = Counter()
 
     def read(self) -> None:
         """A thread's life, until the desk stops."""
@@ -56,65 +55,81 @@ class Reader:
                 self._desk.was_read()
 
     def _read_page(self, page: RenderedPage) -> None:
-        """Every way out lands the page, gives it back or lines it up again."""
+        """Every way out lands the page or gives it back."""
         if page.document.ending is not None:
             self._give_back(page)
             return
-        began = monotonic()
         try:
-            recognition = self._recognize(page)
-        except PageFault as fault:
-            self._after_fault(page, fault, monotonic() - began)
+            reading = self._have_read(page)
         except ServerFault as err:
             self._landing.rest(str(err))
             self._give_back(page)
-        except ChildStopped:
+        except Stopped:
             self._give_back(page)
         else:
-            self._desk.clear_outage()
-            self._land(page, recognition)
+            self._land(page, reading)
 
-    def _recognize(self, page: RenderedPage) -> Recognition:
+    def _have_read(self, page: RenderedPage) -> Reading:
+        """Read it with the first engine; with the second alone if the page has brought the first one down again
+        and again, or if the first has been out of order for too long. Raises ServerFault and Stopped."""
+        deaths = self._deaths[_key(page)]
+        if retry.leaves_engine(deaths):
+            return self._climb(page, without_first=True)
         try:
-            return self._recognizer.recognize(page.image, self._request, self._abort)
-        except (PageFault, ServerFault, ChildStopped):
-            raise
-        except Exception as err:  # a plug-in engine may raise anything; one page must not end the daemon
-            log.exception("engine_failed", page=page.image.number)
-            reason = f"the engine failed: {type(err).__name__}: {err}"
-            raise PageFault(ReasonCode.ENGINE_FAILED, reason, transient=True) from err
+            with self._gate.passed(alone=retry.runs_alone(deaths)):
+                reading = self._climb(page)
+        except ServerFault as err:
+            if err.in_hand:
+                self._deaths[_key(page)] += 1
+            if not self._climber.has_second or self._desk.outage_lasted_s() < self._server_wait_s:
+                raise
+            return self._climb(page, without_first=True)
+        self._desk.clear_outage()
+        return reading
 
-    def _land(self, page: RenderedPage, recognition: Recognition) -> None:
+    def _climb(self, page: RenderedPage, *, without_first: bool = False) -> Reading:
+        note = partial(self._pages.note_attempt, page.document.job.id, page.image.number)
+        return self._climber.climb(page.image, self._abort, note, without_first=without_first)
+
+    def _land(self, page: RenderedPage, reading: Reading) -> None:
         _remove_image(page)
-        judgement = quality.judge(page.image, recognition)
-        attempt = Attempt(
-            engine=recognition.engine,
-            seconds=recognition.seconds,
-            verdict=judgement.verdict,
-            reason_code="" if recognition.text.strip() else ReasonCode.NO_TEXT_FOUND,
-            reason=judgement.reason,
-            recognition=recognition,
+        self._deaths.pop(_key(page), None)
+        self._landing.land(
+            page.document, page.image.number, reading.state, reading.attempt, stored=reading.stored
         )
-        state = PageState.BLANK if judgement.verdict is Verdict.BLANK else PageState.DONE
-        self._landing.land(page.document, page.image.number, state, attempt)
-
-    def _after_fault(self, page: RenderedPage, fault: PageFault, seconds: float) -> None:
-        """Try again or give up, as the ladder says."""
-        document_id, number = page.document.job.id, page.image.number
-        page.faults.append(fault.code)
-        strikes = page.faults.count(fault.code)
-        attempt = fault_attempt(fault, seconds, self._engine)
-        if retry.next_step(fault, strikes) is retry.Step.GIVE_UP:
-            _remove_image(page)
-            self._landing.land_fault(page.document, number, fault, attempt)
-            return
-        log.warning("page_again", page=number, reason_code=fault.code, reason=str(fault), strikes=strikes)
-        self._pages.note_attempt(document_id, number, attempt)
-        self._desk.line_up(page, first=True)
 
     def _give_back(self, page: RenderedPage) -> None:
         _remove_image(page)
         self._landing.give_back(page.document, [page.image.number])
+
+
+class _Gate:
+    """Lets any number of pages pass together, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._inside = 0
+        self._alone = False
+
+    @contextlib.contextmanager
+    def passed(self, *, alone: bool) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone)
+            if alone:
+                self._alone = True
+                self._changed.wait_for(lambda: not self._inside)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._alone = self._alone and not alone
+                self._changed.notify_all()
+
+
+def _key(page: RenderedPage) -> tuple[int, int]:
+    return page.document.job.id, page.image.number
 
 
 def _remove_image(page: RenderedPage) -> None:

@@ -17,10 +17,9 @@ from typing import Any
 
 from ocrd import __version__
 from ocrd.daemon import build
-from ocrd.daemon.engines import engine_name
+from ocrd.daemon.engines import Engines
 from ocrd.daemon.orders import PAUSED
 from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater
-from ocrd.domain.ports import Recognizer
 from ocrd.host import files, runtime
 from ocrd.host.clock import SystemClock
 from ocrd.host.notify import Notifier
@@ -57,9 +56,9 @@ class Run:
 class Supervisor:
     """One daemon's life."""
 
-    def __init__(self, run: Run, recognizer: Recognizer) -> None:
+    def __init__(self, run: Run, engines: Engines) -> None:
         self._run = run
-        self._recognizer = recognizer
+        self._engines = engines
         self._last_orders = 0.0
         self._clock = SystemClock()
         self._signals = 0
@@ -75,7 +74,7 @@ class Supervisor:
         with _locked(run.state, run.roots), self._signals_caught():
             schema.upgrade(run.state)
             stores = build.open_stores(run.state)
-            parts = build.build(run.settings, stores, self._recognizer, run.roots, once=run.once)
+            parts = build.build(run.settings, stores, self._engines, run.roots, once=run.once)
             try:
                 return self._work(parts)
             finally:
@@ -167,11 +166,12 @@ class Supervisor:
             "once": self._run.once,
             "inboxes": parts.receiver.facts(),
             "engine": {
-                "kind": engine_name(self._run.settings),
-                "slots": parts.recognizer.slots,
-                "reading": min(parts.worker.reading, parts.recognizer.slots),
+                "kind": parts.engines.name,
+                "slots": parts.engines.first.slots,
+                "reading": min(parts.worker.reading, parts.engines.first.slots),
                 "problem": "" if outage is None else outage.reason,
             },
+            "server": None if parts.engines.server is None else parts.engines.server.facts(),
         }
 
     # --- signals --------------------------------------------------------------------------------------------

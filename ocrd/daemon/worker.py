@@ -13,14 +13,14 @@ from threading import Event, Thread
 from time import monotonic
 
 from ocrd.daemon.admission import Admission
+from ocrd.daemon.climber import Climber
 from ocrd.daemon.desk import Desk, Outage
+from ocrd.daemon.engines import Engines
 from ocrd.daemon.feeder import Feeder
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.landing import Landing
 from ocrd.daemon.reader import Reader
-from ocrd.domain.documents import Request
 from ocrd.domain.errors import ReasonCode
-from ocrd.domain.ports import Recognizer
 from ocrd.pipeline import writer
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.store.documents import DocumentStore
@@ -42,9 +42,8 @@ class WorkerParts:
     finisher: Finisher
     admission: Admission
     rasterizer: Rasterizer
-    recognizer: Recognizer
-    engine: str
-    request: Request
+    engines: Engines
+    server_wait_s: float
     folder: str
     """Where rendered pages lie until they are read; emptied at the start."""
     window: int
@@ -58,7 +57,7 @@ class Worker:
         self._documents = parts.documents
         self._folder = parts.folder
         self._abort = Event()
-        self._desk = Desk(slots=parts.recognizer.slots, window=parts.window)
+        self._desk = Desk(slots=parts.engines.first.slots, window=parts.window)
         self._landing = Landing(self._desk, parts.documents, parts.pages, parts.finisher)
         feeder = Feeder(
             self._desk,
@@ -74,14 +73,13 @@ class Worker:
             self._desk,
             self._landing,
             pages=parts.pages,
-            recognizer=parts.recognizer,
-            engine=parts.engine,
-            request=parts.request,
+            climber=Climber(parts.engines),
+            server_wait_s=parts.server_wait_s,
             abort=self._abort,
         )
         feeders = [Thread(target=feeder.feed, name=f"feeder-{n}", daemon=True) for n in range(parts.feeders)]
         # One more than slots: while one lands a page in the store, the slot it left reads the next.
-        number = parts.recognizer.slots + 1
+        number = parts.engines.first.slots + 1
         readers = [Thread(target=reader.read, name=f"reader-{n}", daemon=True) for n in range(number)]
         self._threads = [*feeders, *readers]
 

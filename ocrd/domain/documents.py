@@ -120,6 +120,10 @@ class Recognition:
     seconds: float
     rotation: int = 0
     confidence: float | None = None
+    notes: tuple[str, ...] = ()
+    """What was mended or doubted on the way from the answer to the text, in words."""
+    testimony: dict[str, Any] | None = None
+    """What a second reader of the page said to the text (see `domain/witness.py`)."""
 
     def to_json(self) -> dict[str, Any]:
         """As versioned plain data, for the store and the `json` output."""
@@ -137,6 +141,8 @@ class Recognition:
             "seconds": round(self.seconds, 3),
             "rotation": self.rotation,
             "confidence": self.confidence,
+            "notes": list(self.notes),
+            "testimony": self.testimony,
         }
 
     @classmethod
@@ -146,8 +152,9 @@ class Recognition:
             raise ValueError(
                 f"page result has version {data['version']}, this ocrd reads up to {RESULT_VERSION}"
             )
-        fields = {key: value for key, value in data.items() if key not in {"version", "blocks"}}
-        return cls(blocks=tuple(_block_from_json(block) for block in data["blocks"]), **fields)
+        fields = {key: value for key, value in data.items() if key not in {"version", "blocks", "notes"}}
+        blocks = tuple(_block_from_json(block) for block in data["blocks"])
+        return cls(blocks=blocks, notes=tuple(data.get("notes", ())), **fields)
 
 
 def _block_to_json(block: Block) -> dict[str, Any]:

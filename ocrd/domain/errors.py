@@ -127,9 +127,14 @@ class PageFault(OcrdError):
 
 
 class ServerFault(OcrdError):
-    """The engine is out of order: pause the queue, blame no page."""
+    """The engine is out of order: pause the queue, blame no page. `in_hand` says that it went out of order while
+    it had the page: twice, and the page may be the cause."""
 
     code = ReasonCode.ENGINE_UNAVAILABLE
+
+    def __init__(self, message: str, *, hint: str = "", in_hand: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.in_hand = in_hand
 
 
 class Stopped(Exception):

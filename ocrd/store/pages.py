@@ -86,16 +86,19 @@ class PageStore:
                 values={"claims": pages.c.claims - 1},
             )
 
-    def note_attempt(self, document_id: int, number: int, attempt: Attempt) -> None:
-        """Store a try that does not settle the page."""
+    def note_attempt(self, document_id: int, number: int, attempt: Attempt) -> int | None:
+        """Store a try that does not settle the page; the number of its result, if it has one."""
         with self._database.write() as tx:
-            self._add_attempt(tx, document_id, number, attempt)
+            return self._add_attempt(tx, document_id, number, attempt)
 
-    def land(self, document_id: int, number: int, state: PageState, attempt: Attempt) -> bool:
+    def land(
+        self, document_id: int, number: int, state: PageState, attempt: Attempt, *, stored: int | None = None
+    ) -> bool:
         """Store a page's last try and its final state at once. False if the page was taken out of our hands
-        (cancelled) meanwhile; the try is kept all the same."""
+        (cancelled) meanwhile; the try is kept all the same. `stored` names the result of an earlier try that was
+        the best: then `attempt` only says what to think of it."""
         with self._database.write() as tx:
-            result_id = self._add_attempt(tx, document_id, number, attempt)
+            result_id = stored if stored is not None else self._add_attempt(tx, document_id, number, attempt)
             moved = moves.move_pages(
                 tx,
                 self._now(),

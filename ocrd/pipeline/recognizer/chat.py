@@ -137,8 +137,7 @@ class ChatServer:
     ) -> Answer:
         """Ask, and read the answer until it ends, `watch` says True of what came, or the guard's time is over.
 
-        Raises PageFault (ENGINE_TIMEOUT without a single token, CONTEXT_TOO_SMALL, ENGINE_REFUSED), ServerFault,
-        ServerError and Stopped.
+        Raises PageFault (CONTEXT_TOO_SMALL, ENGINE_REFUSED), ServerFault, ServerError and Stopped.
         """
         stream = _Reading(watch)
         try:
@@ -153,14 +152,9 @@ class ChatServer:
         except openai.APIError as err:  # an error object within a stream that began well
             raise ServerError(str(err)) from err
         except httpx2.HTTPError as err:
-            raise ServerFault(
-                f"the connection to {self.base_url} broke: {err or type(err).__name__}"
-            ) from err
+            raise _unreachable(self.base_url, err) from err
         except TimeOver:
             stream.finish = "deadline"
-            if not stream.parts:
-                reason = "the model did not begin to answer in time"
-                raise PageFault(ReasonCode.ENGINE_TIMEOUT, reason) from None
         except ValueError:  # bytes that are no UTF-8, lines that are no JSON
             stream.finish = "broken"
         return stream.answer()
@@ -254,8 +248,8 @@ def _message_of(err: openai.APIStatusError) -> str:
 
 
 def _unreachable(base_url: str, err: Exception) -> ServerFault:
-    cause = err.__cause__ or err
+    cause = err if isinstance(err, httpx2.HTTPError | TimeOver) else err.__cause__
+    if isinstance(cause, httpx2.ConnectError):
+        return ServerFault(f"no server at {base_url}: {cause}", hint="start it, or: ocrd doctor")
     why = "no answer in time" if isinstance(cause, TimeOver | httpx2.TimeoutException) else str(cause)
-    return ServerFault(
-        f"no server at {base_url}: {why or type(cause).__name__}", hint="start it, or: ocrd doctor"
-    )
+    return ServerFault(f"the connection to {base_url} broke: {why}", hint="ocrd doctor", in_hand=True)

@@ -17,6 +17,7 @@ from typing import Any
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+from ocrd.host.events import Either
 from ocrd.pipeline.recognizer.tsv import all_words, mean_confidence, page_text, parse_blocks
 
 ENGINE = "tesseract"
@@ -64,7 +65,7 @@ class EmbeddedRecognizer:
         an image that cannot be read. Raises ServerFault if the engine does not start or is being closed, and
         ChildStopped if `stop` is set first: the page is then given back, not failed.
         """
-        either = _Either(stop, self._closing)
+        either = Either(stop, self._closing)
         try:
             worker = self._take(either)
             try:
@@ -207,16 +208,3 @@ class _Worker:
 
 def _not_started(err: Exception) -> ServerFault:
     return ServerFault(f"the OCR engine does not start: {err}", hint="ocrd doctor")
-
-
-class _Either(Event):
-    """Set as soon as one of two events is; to be asked with `is_set` only."""
-
-    def __init__(self, one: Event, other: Event) -> None:
-        super().__init__()
-        self._one = one
-        self._other = other
-
-    def is_set(self) -> bool:
-        """Whether one of the two is set."""
-        return self._one.is_set() or self._other.is_set()

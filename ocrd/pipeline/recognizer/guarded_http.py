@@ -154,7 +154,6 @@ class _Transport(httpx2.BaseTransport):
         self._pool.close()
 
 
-_TIMEOUTS = (httpcore2.TimeoutException,)
 _FAILURES = (
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
@@ -168,7 +167,9 @@ def _translated() -> Iterator[None]:
     """The errors of the connection as those of the HTTP client."""
     try:
         yield
-    except _TIMEOUTS as err:
+    except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as err:
+        raise httpx2.ConnectError(str(err) or "connecting took too long") from err
+    except httpcore2.TimeoutException as err:
         raise httpx2.TimeoutException(str(err)) from err
     except _FAILURES as err:
         raise httpx2.NetworkError(str(err)) from err

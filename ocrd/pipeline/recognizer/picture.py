@@ -30,17 +30,21 @@ class Picture:
 
 
 class OpenPage:
-    """A page image in memory, turned clockwise by `rotation` degrees. Raises PageFault if it does not open."""
+    """A page image in memory."""
 
-    def __init__(self, page: PageImage, rotation: int = 0) -> None:
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image if image.mode in {"L", "RGB"} else image.convert("RGB")
+
+    @classmethod
+    def load(cls, page: PageImage, rotation: int) -> OpenPage:
+        """A page from disk, turned clockwise by `rotation` degrees. Raises PageFault if it does not open."""
         try:
             with Image.open(page.path) as image:
                 image.load()
-                upright = image if image.mode in {"L", "RGB"} else image.convert("RGB")
+                return cls(image.transpose(_TURNS[rotation]) if rotation else image)
         except (OSError, ValueError, SyntaxError) as err:
             reason = f"the image of page {page.number} does not open: {err}"
             raise PageFault(ReasonCode.ENGINE_FAILED, reason) from err
-        self._image = upright.transpose(_TURNS[rotation]) if rotation else upright
 
     @property
     def size(self) -> tuple[int, int]:
