@@ -93,6 +93,21 @@ def test_the_newest_schema_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
 
 
+def test_a_new_store_is_what_the_migrations_make_of_an_empty_one(state: Path, tmp_path: Path) -> None:
+    schema.migrate(str(tmp_path / "migrated.db"))
+    made, migrated = (
+        (
+            query(path, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"),
+            query(path, "SELECT version_num FROM alembic_version"),
+            query(path, "PRAGMA journal_mode"),
+            query(path, "PRAGMA user_version"),
+        )
+        for path in (store_file(state), tmp_path / "migrated.db")
+    )
+    assert made == migrated, "run: .venv/bin/python migrations/snapshot.py"
+    assert made[1] == [(schema.HEAD,)]
+
+
 # --- making and opening ------------------------------------------------------------------------------------
 
 
@@ -101,6 +116,23 @@ def test_a_new_store_is_made_once_and_is_well(tmp_path: Path) -> None:
     assert not schema.upgrade(str(tmp_path))
     assert schema.check(str(tmp_path)) == schema.Check(str(store_file(tmp_path)), schema.HEAD, ())
     assert not (tmp_path / "backups").exists()
+
+
+def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(store_file(tmp_path))) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE documents (id INTEGER)")
+    assert schema.upgrade(str(tmp_path))
+    assert schema.check(str(tmp_path)).problems == ()
+
+
+def test_tables_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(store_file(tmp_path))) as connection, connection:
+        connection.execute("CREATE TABLE pages (title TEXT)")
+    with pytest.raises(StoreError, match="cannot be made"):
+        schema.upgrade(str(tmp_path))
+    assert query(store_file(tmp_path), "SELECT name FROM sqlite_master") == [("pages",)]
 
 
 def test_a_store_is_for_its_user_alone(tmp_path: Path) -> None:
