@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from ocrd.daemon.witnessing import Witnesses
 from ocrd.domain.documents import Request
 from ocrd.domain.errors import ConfigError, ServiceMissing
+from ocrd.domain.models import PromptMode
 from ocrd.domain.ports import Recognizer
 from ocrd.domain.retry import Means
 from ocrd.settings import Settings
@@ -25,6 +27,10 @@ ENGINE_GROUP = "ocrd.engines"
 
 class Server(Protocol):
     """A model server as `ocrd status` shows it."""
+
+    @property
+    def modes(self) -> AbstractSet[PromptMode]:
+        """The prompts that its model knows; none while the server is not known."""
 
     def facts(self) -> dict[str, Any]:
         """`state`, `model` and what else is known, as plain data."""
@@ -37,11 +43,16 @@ class Engines:
     first: Recognizer
     name: str
     request: Request
-    means: Means = Means()
     second: Recognizer | None = None
     second_request: Request | None = None
     witnesses: Witnesses | None = None
     server: Server | None = None
+
+    @property
+    def means(self) -> Means:
+        """What there is to climb the ladder with."""
+        modes = frozenset[PromptMode]() if self.server is None else self.server.modes
+        return Means(modes=modes, has_second=self.second is not None)
 
     def close(self) -> None:
         """End all of them."""
@@ -87,7 +98,6 @@ def _build_vllm(settings: Settings) -> Engines:
         first=first,
         name="vllm",
         request=Request(languages=settings.engine.languages, timeout_s=settings.vllm.page_timeout_s),
-        means=Means(prompts=True, has_second=second is not None),
         second=second,
         second_request=second_request,
         witnesses=Witnesses(second, second_request) if second and settings.vllm.witness else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ocrd.domain.documents import PageImage, Recognition
 from ocrd.domain.jobs import Verdict
@@ -42,12 +43,42 @@ def _near(histogram: Sequence[int], level: int) -> int:
     return sum(histogram[max(0, level - _BACKGROUND_SPREAD) : level + _BACKGROUND_SPREAD + 1])
 
 
+class Cause(StrEnum):
+    """What is wrong with an answer."""
+
+    NONE = "none"
+    LOOP = "loop"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    NO_TEXT = "no_text"
+    PICTURE_ONLY = "picture_only"
+    HALLUCINATED = "hallucinated"
+    SCRIPTS = "scripts"
+    DENSITY = "density"
+    WITNESS = "witness"
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict with its reason in words (empty when the verdict is `ok`)."""
 
     verdict: Verdict
     reason: str = ""
+    cause: Cause = Cause.NONE
+
+
+def score(judgement: Judgement, recognition: Recognition) -> tuple[float, ...]:
+    """Higher is better."""
+    order = [
+        Verdict.FAULT,
+        Verdict.REFUSED,
+        Verdict.BLANK,
+        Verdict.LOOP,
+        Verdict.TRUNCATED,
+        Verdict.SUSPECT,
+        Verdict.OK,
+    ]
+    return (float(order.index(judgement.verdict)), float(len(recognition.text)))
 
 
 def is_blank(page: PageImage) -> bool:

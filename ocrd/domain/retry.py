@@ -12,6 +12,7 @@ the same way twice. Faults of the server are no attempts: they are not seen here
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -99,11 +100,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What there is to climb with: whether the first engine knows prompts (else it has only one way of reading),
-    and whether there is a second one. A rung that the model in question has no prompt for raises PageFault
-    ENGINE_REFUSED, and the climb goes on."""
+    """What there is to climb with: the prompts of the first engine (none: it has only one way of reading), and
+    whether there is a second one."""
 
-    prompts: bool = False
+    modes: AbstractSet[PromptMode] = frozenset()
     has_second: bool = False
 
 
@@ -137,7 +137,7 @@ def next_rung(tried: Sequence[Tried], means: Means) -> Rung | None:
     if any(_is_settled(one) for one in asked):
         return None
     done = {one.rung for one in tried}
-    if means.prompts and len(asked) < MAX_MODEL_ATTEMPTS:
+    if means.modes and len(asked) < MAX_MODEL_ATTEMPTS:
         turned = _turned(tried)
         if turned is not None and turned not in done:
             return turned
@@ -163,7 +163,13 @@ def _turned(tried: Sequence[Tried]) -> Rung | None:
 
 
 def _is_possible(rung: Rung, means: Means) -> bool:
-    return means.has_second or rung.engine is Engine.FIRST
+    if rung.engine is Engine.SECOND:
+        return means.has_second
+    if rung.prompt_mode is PromptMode.REGIONS:
+        return {PromptMode.LAYOUT_ONLY, PromptMode.OCR} <= means.modes
+    if rung.prompt_mode is PromptMode.OCR:  # a model without another mode was asked for it first
+        return PromptMode.OCR in means.modes and len(means.modes) > 1
+    return True
 
 
 _DEATHS_UNTIL_ALONE = 2

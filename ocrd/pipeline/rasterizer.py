@@ -20,6 +20,7 @@ from typing import Any
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+from ocrd.host.events import Either
 
 FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
@@ -148,7 +149,7 @@ class Rasterizer:
     def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         """One job of one child. Its own failures come as an answer with `error`; raises what no page is to blame for."""
         request = {**request, "policy": asdict(self._policy), "timeout_s": timeout_s}
-        either = _Either(stop, self._closing)
+        either = Either(stop, self._closing)
         try:
             worker = self._take(either)
             try:
@@ -260,18 +261,6 @@ class _Worker:
         if self._child is not None:
             self._child.close()
             self._child = None
-
-
-class _Either(Event):
-    """Set as soon as one of two events is; to be asked with `is_set` only."""
-
-    def __init__(self, one: Event, other: Event) -> None:
-        super().__init__()
-        self._one = one
-        self._other = other
-
-    def is_set(self) -> bool:
-        return self._one.is_set() or self._other.is_set()
 
 
 def _raise_if_blameless(answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,35 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocrd.domain.documents import Request
 from ocrd.domain.errors import PageFault, ReasonCode
-from ocrd.domain.retry import CAREFUL_CLAIMS, MAX_ATTEMPTS, MAX_CLAIMS, Step, next_step, outage_pause_s
+from ocrd.domain.jobs import Verdict
+from ocrd.domain.models import DOTS_OCR, QWEN2_VL, PromptMode
+from ocrd.domain.quality import Cause
+from ocrd.domain.retry import (
+    CAREFUL_CLAIMS,
+    FIRST_RUNG,
+    MAX_ATTEMPTS,
+    MAX_CLAIMS,
+    MAX_MODEL_ATTEMPTS,
+    OUTAGE_PAUSE_MAX_S,
+    SECOND_RUNG,
+    Engine,
+    Means,
+    Rung,
+    Step,
+    Tried,
+    leaves_engine,
+    next_rung,
+    next_step,
+    outage_pause_s,
+    runs_alone,
+)
 
 
 def fault(code: ReasonCode, *, transient: bool = True) -> PageFault:
@@ -42,9 +66,108 @@ def test_a_page_is_handled_with_care_before_it_is_given_up() -> None:
 
 
 @given(st.integers(1, 10_000))
-def test_the_pause_never_shrinks_and_never_exceeds_five_minutes(strikes: int) -> None:
-    assert 5 <= outage_pause_s(strikes) <= outage_pause_s(strikes + 1) <= 300
+def test_the_pause_never_shrinks_and_never_exceeds_a_minute(strikes: int) -> None:
+    assert 5 <= outage_pause_s(strikes) <= outage_pause_s(strikes + 1) <= OUTAGE_PAUSE_MAX_S
 
 
 def test_the_pause_doubles_from_five_seconds() -> None:
-    assert [outage_pause_s(strikes) for strikes in range(1, 9)] == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert [outage_pause_s(strikes) for strikes in range(1, 7)] == [5, 10, 20, 40, 60, 60]
+
+
+def test_a_page_that_brings_the_engine_down_runs_alone_once_and_then_leaves_it() -> None:
+    assert [runs_alone(deaths) for deaths in range(4)] == [False, False, True, False]
+    assert [leaves_engine(deaths) for deaths in range(5)] == [False, False, False, True, True]
+
+
+# --- the ladder ---------------------------------------------------------------------------------------------
+
+VERDICTS = {
+    Cause.LOOP: Verdict.LOOP,
+    Cause.TRUNCATED: Verdict.TRUNCATED,
+    Cause.REFUSED: Verdict.REFUSED,
+}
+MODES = DOTS_OCR.prompts.keys()
+BAD_CAUSES = [cause for cause in Cause if cause is not Cause.NONE]
+
+
+def came(rung: Rung, cause: Cause, rotation: int = 0) -> Tried:
+    return Tried(rung, VERDICTS.get(cause, Verdict.SUSPECT), cause, rotation)
+
+
+def climb(means: Means, causes: Sequence[Cause], *, turn: int = 0) -> list[Rung]:
+    """The rungs of a page whose every answer is bad, for these causes in turn."""
+    tried: list[Tried] = []
+    while (rung := next_rung(tried, means)) is not None:
+        cause = causes[len(tried) % len(causes)]
+        tried.append(came(rung, cause, turn if rung.engine is Engine.SECOND else 0))
+        assert len(tried) < 50, "the ladder has no end"
+    return [one.rung for one in tried]
+
+
+@given(
+    causes=st.lists(st.sampled_from(BAD_CAUSES), min_size=1, max_size=8),
+    has_second=st.booleans(),
+    turn=st.sampled_from([0, 90, 180, 270]),
+)
+def test_no_page_is_asked_twice_the_same_way_nor_too_often(
+    causes: list[Cause], has_second: bool, turn: int
+) -> None:
+    rungs = climb(Means(MODES, has_second), causes, turn=turn)
+    assert rungs[0] == FIRST_RUNG
+    assert len(set(rungs)) == len(rungs)
+    assert sum(rung.engine is Engine.FIRST for rung in rungs) <= MAX_MODEL_ATTEMPTS
+    assert [rung for rung in rungs if rung.engine is Engine.SECOND] == [SECOND_RUNG] * has_second
+
+
+@pytest.mark.parametrize("cause", BAD_CAUSES)
+def test_every_cause_has_another_way_of_asking(cause: Cause) -> None:
+    assert len(climb(Means(MODES), [cause])) > 1
+
+
+def test_a_good_answer_ends_the_climb() -> None:
+    assert next_rung([Tried(FIRST_RUNG, Verdict.OK, Cause.NONE)], Means(MODES, has_second=True)) is None
+    assert next_rung([Tried(FIRST_RUNG, Verdict.BLANK, Cause.NONE)], Means(MODES, has_second=True)) is None
+
+
+def test_a_page_that_is_damaged_itself_is_not_asked_again() -> None:
+    damaged = Tried(FIRST_RUNG, Verdict.SUSPECT, Cause.NONE)
+    assert next_rung([damaged], Means(MODES, has_second=True)) is None
+
+
+def test_an_engine_without_prompts_is_asked_once() -> None:
+    assert climb(Means(), [Cause.NO_TEXT]) == [FIRST_RUNG]
+
+
+def test_a_fault_goes_to_the_second_engine_at_once() -> None:
+    means = Means(MODES, has_second=True)
+    assert next_rung([Tried(FIRST_RUNG, Verdict.FAULT, Cause.NONE)], means) == SECOND_RUNG
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_page_that_the_second_engine_had_to_turn_is_put_to_the_model_turned(turn: int) -> None:
+    means = Means(MODES, has_second=True)
+    tried = [came(FIRST_RUNG, Cause.NO_TEXT), Tried(SECOND_RUNG, Verdict.OK, Cause.NONE, turn)]
+    rung = next_rung(tried, means)
+    assert rung is not None
+    assert rung.rotation == turn
+    tried.append(came(rung, Cause.NO_TEXT))
+    assert next_rung(tried, means) is None, "the second engine's text is good"
+
+
+def test_loops_are_met_with_another_sampling_then_regions_then_strips() -> None:
+    rungs = climb(Means(MODES, has_second=True), [Cause.LOOP])
+    assert [rung.name for rung in rungs] == ["first", "sampling", "regions", "strips", "second"]
+
+
+def test_a_rung_changes_only_what_it_names() -> None:
+    request = Request(languages=("rus",), timeout_s=7)
+    assert FIRST_RUNG.apply(request) == request
+    changed = Rung("x", prompt_mode=PromptMode.OCR, rotation=90, strips=True).apply(request)
+    assert (changed.languages, changed.timeout_s) == (("rus",), 7)
+    assert (changed.prompt_mode, changed.rotation, changed.strips) == (PromptMode.OCR, 90, True)
+
+
+@pytest.mark.parametrize("cause", BAD_CAUSES)
+def test_a_model_with_one_prompt_is_not_asked_for_another(cause: Cause) -> None:
+    rungs = climb(Means(QWEN2_VL.prompts.keys(), has_second=True), [cause])
+    assert {rung.prompt_mode for rung in rungs} == {None}

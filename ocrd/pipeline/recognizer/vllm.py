@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any
@@ -65,6 +66,11 @@ class VllmRecognizer:
     def slots(self) -> int:
         """How many pages it reads at the same time."""
         return self._options.slots
+
+    @property
+    def modes(self) -> AbstractSet[PromptMode]:
+        """The prompts of the model that is served; none while the server is not known."""
+        return frozenset() if self._served is None else self._served.profile.prompts.keys()
 
     def facts(self) -> dict[str, Any]:
         """What `ocrd status` tells of the server."""
