@@ -192,4 +192,4 @@ OUTAGE_PAUSE_MAX_S = 60.0
 
 def outage_pause_s(strikes: int) -> float:
     """How long the queue rests after the engine or the disk failed for the `strikes`-th time in a row."""
-    return min(5.0 * 2 ** min(strikes - 1, 10), OUTAGE_PAUSE_MAX_S)
+    return min(5.0 * 2.0 ** min(strikes - 1, 10), OUTAGE_PAUSE_MAX_S)
