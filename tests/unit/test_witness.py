@@ -275,6 +275,21 @@ def test_a_number_that_differs_is_listed_with_both_readings() -> None:
     assert number.box == words[4].box
 
 
+@pytest.mark.parametrize(
+    ("model", "heard", "numbers"),
+    [
+        ("Федерального закона N 158 ФЗ", "Федерального закона М 152 ФЗ", ("158", "152")),
+        ("Это ему непонятно 1.2.4", "Это ему непонятно 123", ("1.2.4", "123")),
+        ("1847 счёт на оплату", "1841 счёт на оплату", ("1847", "1841")),
+    ],
+)
+def test_a_number_is_found_beside_a_misread_word_and_at_either_end(
+    model: str, heard: str, numbers: tuple[str, str]
+) -> None:
+    (number,) = compare(model, spoken(heard)).numbers
+    assert (number.model, number.witness) == numbers
+
+
 def test_a_disputed_number_is_neither_missing_nor_unseen_and_no_reason_for_doubt() -> None:
     testimony = compare(LETTER + " Сумма 1250 рублей", spoken(LETTER + " Сумма 1290 рублей"))
     assert len(testimony.numbers) == 1
@@ -288,7 +303,7 @@ def test_a_disputed_number_is_neither_missing_nor_unseen_and_no_reason_for_doubt
         ("Сумма договора 1250 рублей ровно", "Сумма договора 250 рублей ровно", 95.0),
         ("Сумма договора СF259A рублей ровно", "Сумма договора CE258A рублей ровно", 95.0),
         ("первый 1250 второй", "третий 1290 четвёртый", 95.0),
-        ("Сумма 1250 рублей и залог 1290 тенге", "Сумма 1290 рублей и залог 1250 тенге", 60.0),
+        ("Сумма 1250 рублей и залог 1290 тенге", "Сумма 1290 рублей и залог 1250 тенге", 95.0),
     ],
 )
 def test_a_number_is_not_disputed_if_the_witness_may_be_wrong_or_it_may_be_another(
