@@ -89,6 +89,8 @@ def is_blank(page: PageImage) -> bool:
 def judge(page: PageImage, recognition: Recognition) -> Judgement:
     """What to think of a complete answer."""
     text_found = bool(recognition.text.strip())
+    if recognition.finish == "length":
+        return Judgement(Verdict.TRUNCATED, "cut", Cause.TRUNCATED)
     if page.notes:
         damage = f"the page is damaged; the renderer said: {page.notes[0]}"
         return Judgement(Verdict.SUSPECT, damage if text_found else f"no text found; {damage}")
@@ -97,5 +99,5 @@ def judge(page: PageImage, recognition: Recognition) -> Judgement:
     if page.ink < INK_WITHOUT_TEXT:
         return Judgement(Verdict.BLANK, "no text, and next to no ink on the page")
     return Judgement(
-        Verdict.SUSPECT, f"no text found, although {page.ink:.1%} of the page is covered with ink"
+        Verdict.SUSPECT, cause=Cause.NO_TEXT, reason=f"no text found, although {page.ink:.1%} of the page is covered with ink"
     )

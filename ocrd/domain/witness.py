@@ -185,9 +185,7 @@ def _example(runs: Sequence[str]) -> str:
     return f", e.g. «{runs[0]}»" if runs else ""
 
 
-def compare(
-    model_text: str, witness_words: Sequence[Word], *, confident: float = CONFIDENT, by_rows: bool = True
-) -> Testimony:
+def compare(model_text: str, witness_words: Sequence[Word], *, confident: float = CONFIDENT) -> Testimony:
     """Compare a model's text (plain, Markdown, HTML tables, LaTeX) with the words of the second reader, in its reading
     order. `confident` is the confidence, 0 to 100, from which its word counts.
 
@@ -199,7 +197,7 @@ def compare(
     orders = [list(range(len(ours.keys)))]
     match.align(orders[0])
     order = match.order_kept()
-    if by_rows and match.aligned_share() < _READ_IN_ORDER:
+    if match.has_free_words():
         orders.append(_by_rows(witness_words, owner))
         match.align(orders[1])
     disputes = [dispute for kept in orders for dispute in match.resolve_gaps(kept)]
@@ -349,8 +347,6 @@ def _by_rows(words: Sequence[Word], owner: Sequence[int]) -> list[int]:
 # ---- which word is which ----
 
 
-_READ_IN_ORDER = 0.95
-"""With so many words aligned there is no table worth a second look."""
 _Gap = tuple[list[int], list[int]]
 
 
@@ -367,8 +363,8 @@ class _Match:
         self.to_b[i] = p
         self.state_a[i] = self.state_b[p] = state
 
-    def aligned_share(self) -> float:
-        return self.state_a.count(_ALIGNED) / len(self.a) if self.a else 1.0
+    def has_free_words(self) -> bool:
+        return _NONE in self.state_a
 
     def order_kept(self) -> float:
         """Of aligned words that follow each other, the share that does so in the model's text too."""
@@ -420,11 +416,11 @@ class _Match:
         for ours, theirs in self._gaps(order):
             if "".join(self.a[i] for i in ours) == "".join(self.b[p] for p in theirs):
                 self._align_gap(ours, theirs)
+            elif len(ours) == len(theirs):
+                pairs = [([i], [p]) for i, p in zip(ours, theirs, strict=True) if self.a[i] != self.b[p]]
+                disputes += [pair for pair in pairs if self._are_numbers(*pair)]
             elif self._are_numbers(ours, theirs):
-                if len(ours) == len(theirs):
-                    disputes += [([i], [p]) for i, p in zip(ours, theirs, strict=True)]
-                else:
-                    disputes.append((ours, theirs))
+                disputes.append((ours, theirs))
         return disputes
 
     def _are_numbers(self, ours: list[int], theirs: list[int]) -> bool:
@@ -444,15 +440,19 @@ class _Match:
             self.state_b[p] = _ALIGNED
 
     def _gaps(self, order: list[int]) -> Iterator[_Gap]:
-        """Free words between two aligned ones, on both sides, if there are few and some on each."""
+        """Free words between two aligned ones, on both sides, if there are few and some on each.
+
+        The text's start or end may stand for one of the two.
+        """
         waiting: list[int] = []
         before = -1
-        for i in order:
-            if self.state_a[i] != _ALIGNED:
+        for i in [*order, -1]:
+            if i >= 0 and self.state_a[i] != _ALIGNED:
                 waiting.append(i)
                 continue
-            after = self.to_b[i]
-            if 0 < len(waiting) <= _LONGEST_GAP and 1 < after - before <= _LONGEST_GAP + 1:
+            after = self.to_b[i] if i >= 0 else len(self.b)
+            is_anchored = before >= 0 or i >= 0
+            if is_anchored and 0 < len(waiting) <= _LONGEST_GAP and 1 < after - before <= _LONGEST_GAP + 1:
                 between = list(range(before + 1, after))
                 if not any(self.state_b[p] for p in between):
                     yield waiting, between
