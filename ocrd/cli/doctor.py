@@ -6,6 +6,7 @@ Looks only; changes nothing but a probe file that it removes again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -33,6 +34,9 @@ class Finding:
     result: str
     message: str
     fix: str = ""
+
+
+_SERVER_PATIENCE_S = 60.0
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -97,9 +101,41 @@ def _poppler() -> Finding:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    if settings.engine.kind not in {"auto", "embedded"}:
+    if settings.engine.kind not in {"auto", "embedded", "vllm"}:
         yield Finding("engine", OK, f"plug-in {settings.engine.kind}")
         return
+    if settings.vllm.base_url or settings.engine.kind == "vllm":
+        yield _server(settings)
+    yield from _embedded(settings)
+
+
+def _server(settings: Settings) -> Finding:
+    """Put the known page to the model server."""
+    from ocrd.daemon.engines import server_options
+    from ocrd.pipeline.recognizer.vllm import VllmRecognizer
+
+    if not settings.vllm.base_url:
+        return Finding(
+            "server",
+            FAILURE,
+            "no model server is named",
+            "set [vllm] base_url, e.g. http://127.0.0.1:8000/v1",
+        )
+    with contextlib.closing(VllmRecognizer(server_options(settings))) as recognizer:
+        try:
+            served = recognizer.check(timeout_s=_SERVER_PATIENCE_S)
+        except OcrdError as err:
+            return Finding("server", FAILURE, str(err), err.hint)
+    tokens = "" if served.checked_tokens else "; it does not count tokens, so its chat template is unchecked"
+    return Finding(
+        "server",
+        OK,
+        f"{served.model} ({served.profile.family}) at {settings.vllm.base_url}, context {served.context}, "
+        f"read the known page{tokens}",
+    )
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
     from ocrd.pipeline.recognizer import tessdata
 
     try:

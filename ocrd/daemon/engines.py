@@ -11,7 +11,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ocrd.daemon.witnessing import Witnesses
 from ocrd.domain.documents import Request
@@ -20,6 +20,9 @@ from ocrd.domain.models import PromptMode
 from ocrd.domain.ports import Recognizer
 from ocrd.domain.retry import Means
 from ocrd.settings import Settings
+
+if TYPE_CHECKING:
+    from ocrd.pipeline.recognizer.vllm import ServerOptions
 
 ENGINE_GROUP = "ocrd.engines"
 """Entry points of this group are functions from Settings to a Recognizer; `[engine] kind` names one."""
@@ -77,22 +80,14 @@ def build_engines(settings: Settings) -> Engines:
 
 
 def _build_vllm(settings: Settings) -> Engines:
-    from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
+    from ocrd.pipeline.recognizer.vllm import VllmRecognizer
 
     if not settings.vllm.base_url:
         raise ConfigError(
             "[engine] kind = 'vllm' needs a server", hint="set [vllm] base_url, e.g. http://127.0.0.1:8000/v1"
         )
     second = _build_second(settings)
-    options = ServerOptions(
-        base_url=settings.vllm.base_url,
-        model=settings.vllm.model,
-        api_key=settings.vllm.api_key,
-        family=settings.vllm.family,
-        slots=settings.vllm.concurrency,
-        min_dpi=settings.raster.min_dpi,
-    )
-    first = VllmRecognizer(options)
+    first = VllmRecognizer(server_options(settings))
     second_request = _embedded_request(settings)
     return Engines(
         first=first,
@@ -102,6 +97,20 @@ def _build_vllm(settings: Settings) -> Engines:
         second_request=second_request,
         witnesses=Witnesses(second, second_request) if second and settings.vllm.witness else None,
         server=first,
+    )
+
+
+def server_options(settings: Settings) -> ServerOptions:
+    """The recognizer's part of the settings."""
+    from ocrd.pipeline.recognizer.vllm import ServerOptions
+
+    return ServerOptions(
+        base_url=settings.vllm.base_url,
+        model=settings.vllm.model,
+        api_key=settings.vllm.api_key,
+        family=settings.vllm.family,
+        slots=settings.vllm.concurrency,
+        min_dpi=settings.raster.min_dpi,
     )
 
 

@@ -49,6 +49,8 @@ class Served:
     prompt_tokens: Mapping[PromptMode, int]
     """Of the whole prompt without the image, by mode."""
     checked_tokens: bool
+    max_pixels: int
+    """The area that the server makes larger pictures down to; learned from its counts."""
 
     @property
     def first_mode(self) -> PromptMode:
@@ -73,6 +75,7 @@ def conform(server: ChatServer, *, model: str, family: str, guard: Guard) -> Ser
         context=found.context,
         prompt_tokens=tokens,
         checked_tokens=counted,
+        max_pixels=profile.max_pixels,
     )
     ask_known_page(server, served, guard)
     return served

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
 
@@ -99,7 +99,7 @@ class VllmRecognizer:
             served = self._ready(either)
             guard = Guard(either, time.monotonic() + request.timeout_s)
             try:
-                return _Page(self._server, served, page, request, guard, self._options.min_dpi).read()
+                return self._read(served, page, request, guard)
             except ServerError as err:
                 fault = PageFault(ReasonCode.ENGINE_FAILED, f"the server failed: {err}")
                 self._find_blame(served, either, fault)
@@ -122,7 +122,25 @@ class VllmRecognizer:
                 raise
             raise ServerFault("the connection to the server is being closed") from None
 
+    def _read(self, served: Served, page: PageImage, request: Request, guard: Guard) -> Recognition:
+        """Read the page; once more if the server turns out to make pictures smaller than its model does."""
+        while True:
+            try:
+                return _Page(self._server, served, page, request, guard, self._options.min_dpi).read()
+            except _Resized as err:
+                served = replace(served, max_pixels=err.pixels)
+                if self._served is not None:
+                    self._served = served
+
     # --- the server -----------------------------------------------------------------------------------------
+
+    def check(self, *, timeout_s: float) -> Served:
+        """Look at the server at once. Raises ServerFault that says what is wrong with it."""
+        return self._conform(Guard(self._closing, time.monotonic() + timeout_s))
+
+    def _conform(self, guard: Guard) -> Served:
+        options = self._options
+        return probe.conform(self._server, model=options.model, family=options.family, guard=guard)
 
     def _ready(self, stop: Event) -> Served:
         """The server, checked. Raises ServerFault while it is out of order."""
@@ -135,11 +153,8 @@ class VllmRecognizer:
             if self._fault is not None and time.monotonic() - self._fault[0] < RECHECK_AFTER_S:
                 raise self._fault[1]
             guard = Guard(stop, time.monotonic() + CHECK_TIMEOUT_S)
-            options = self._options
             try:
-                self._served = probe.conform(
-                    self._server, model=options.model, family=options.family, guard=guard
-                )
+                self._served = self._conform(guard)
             except ServerFault as fault:
                 self._note_fault(fault)
                 raise
@@ -159,6 +174,14 @@ class VllmRecognizer:
             broken = ServerFault(f"{fault}; then: {err}", hint=err.hint, in_hand=True)
             self._note_fault(broken)
             raise broken from err
+
+
+class _Resized(Exception):
+    """The server has made a picture smaller than it was sent: it was started with a lower `max_pixels`."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(f"pictures are made smaller than {pixels} pixels")
+        self.pixels = pixels
 
 
 class _InDoubt(Exception):
@@ -238,6 +261,7 @@ class _Page:
             prompt_tokens=self._served.prompt_tokens[mode],
             mode=mode,
             min_dpi=self._min_dpi,
+            max_pixels=self._served.max_pixels,
             strips=strips,
         )
         if not parts:
@@ -259,9 +283,18 @@ class _Page:
         answer = self._server.ask(
             self._served.model, question, self._guard, lambda chunk: loop.feed(chunk) is not None
         )
+        self._check_size(part, mode, answer)
         if self._served.profile.answers_with(mode) is AnswerKind.CELLS:
             return self._read_cells(part, answer)
         return self._read_text(part, answer)
+
+    def _check_size(self, part: Part, mode: PromptMode, answer: Answer) -> None:
+        """Boxes are in pixels of what the model saw: it has to be what was sent."""
+        if answer.prompt_tokens is None or not self._served.checked_tokens:
+            return
+        tokens = answer.prompt_tokens - self._served.prompt_tokens[mode]
+        if 0 < tokens < part.tokens:
+            raise _Resized(tokens * self._served.profile.factor**2)
 
     def _read_cells(self, part: Part, answer: Answer) -> _Piece:
         parsed = parse_cells(answer.text)
