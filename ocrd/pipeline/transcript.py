@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from ocrd.domain.documents import PageText
+from ocrd.domain.documents import Block, PageText
+from ocrd.domain.models import PromptMode
+from ocrd.domain.rendering import FORMULA, PICTURE
+from ocrd.domain.tables import around_table, parse_table, to_pipe
 
 FORM_FEED = "\f"
 Renderer = Callable[[Iterable[PageText]], Iterator[str]]
@@ -34,7 +37,7 @@ def to_txt(pages: Iterable[PageText]) -> Iterator[str]:
 
 def _page_text(page: PageText) -> str:
     if page.recognition is not None:
-        return page.recognition.text
+        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text)
     return "" if page.blank else gap(page)
 
 
@@ -52,11 +55,40 @@ def to_md(pages: Iterable[PageText]) -> Iterator[str]:
 def _page_markdown(page: PageText) -> str:
     if page.recognition is None:
         return "" if page.blank else f"> {escape_markdown(gap(page))}"
-    return "\n\n".join(
-        "  \n".join(escape_markdown(line) for line in block.text.splitlines() if line.strip())
-        for block in page.recognition.blocks
-        if block.text.strip()
-    )
+    is_markdown = page.recognition.prompt_mode in _MARKDOWN_MODES
+    parts = (_own_markdown(block) if is_markdown else _escaped(block) for block in page.recognition.blocks)
+    return "\n\n".join(part for part in parts if part)
+
+
+_MARKDOWN_MODES = frozenset({PromptMode.LAYOUT.value})
+"""Answers to these prompts are Markdown already."""
+_OUR_COMMENT = re.compile(r"<!--")
+_OUR_LINE = re.compile(r"^(\s*)\[ocrd:", re.MULTILINE)
+
+
+def _escaped(block: Block) -> str:
+    return "  \n".join(escape_markdown(line) for line in block.text.splitlines() if line.strip())
+
+
+def _own_markdown(block: Block) -> str:
+    """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, a
+    comment or the line of a gap, is defused."""
+    text = block.text.replace(FORM_FEED, "\n").strip()
+    if block.category == PICTURE:
+        return "\n\n".join(part for part in ("*[picture]*", text) if part)
+    if not text:
+        return ""
+    if block.category == FORMULA:
+        return text if "$" in text or text.startswith(("\\[", "\\(")) else f"$$\n{text}\n$$"
+    text = _OUR_LINE.sub(r"\1\[ocrd:", _OUR_COMMENT.sub("&lt;!--", text))
+    table = parse_table(text)
+    if table is None:
+        return text
+    before, behind = around_table(text)
+    pipe = to_pipe(table)
+    html = text[len(before) : len(text) - len(behind)]
+    parts = (before.strip(), html if pipe is None else pipe, behind.strip())
+    return "\n\n".join(part for part in parts if part)
 
 
 _INLINE = re.compile(r"([\\`*_\[\]<>|~])")

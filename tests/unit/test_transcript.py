@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.stores import recognition
 
-from ocrd.domain.documents import Block, PageText
+from ocrd.domain.documents import Block, PageText, Recognition
 from ocrd.pipeline.transcript import RENDERERS, escape_markdown, gap, one_line, to_md, to_txt
 
 VIEWERS = {
@@ -232,3 +232,55 @@ def test_markdown_shows_just_the_characters_of_any_page(blocks: list[str], viewe
     found = shown(md(page(1, *blocks), page(2, *blocks)), viewer)
     assert found.text.split() == " ".join(blocks).split() * 2
     assert found.tags <= {"p", "br"}
+
+
+# --- what a model wrote -------------------------------------------------------------------------------------
+
+
+def model_page(*blocks: tuple[str, str], mode: str = "layout") -> PageText:
+    listed = tuple(Block(category=category, box=(0, 0, 9, 9), text=text) for category, text in blocks)
+    recognition = Recognition(
+        text="\n\n".join(text for _, text in blocks),
+        blocks=listed,
+        finish="stop",
+        engine="vllm",
+        model_revision="dots.ocr",
+        prompt_mode=mode,
+        dpi=200,
+        tokens=1,
+        seconds=1,
+    )
+    return PageText(number=1, recognition=recognition, verdict="ok")
+
+
+def as_md(*blocks: tuple[str, str], mode: str = "layout") -> str:
+    return "".join(to_md([model_page(*blocks, mode=mode)]))
+
+
+def test_markdown_of_a_model_is_not_escaped() -> None:
+    text = as_md(("Title", "# Договор"), ("Text", "**Срок** до 5_6"), ("Formula", "a^2"), ("Picture", ""))
+    assert text == "# Договор\n\n**Срок** до 5_6\n\n$$\na^2\n$$\n\n*[picture]*\n"
+
+
+def test_plain_answers_of_a_model_are_escaped() -> None:
+    assert as_md(("Text", "# 5 * 3"), mode="ocr") == "\\# 5 \\* 3\n"
+
+
+def test_tables_become_markdown_and_stay_html_where_that_would_lose_something() -> None:
+    simple = "<table><tr><td>a</td></tr><tr><td>b</td></tr></table>"
+    assert as_md(("Table", simple)) == "| a |\n| --- |\n| b |\n"
+    spans = '<table><tr><td colspan="2">a</td></tr><tr><td>b</td><td>c</td></tr></table>'
+    assert as_md(("Table", spans)) == spans + "\n"
+
+
+def test_a_formula_that_is_marked_already_is_not_marked_again() -> None:
+    assert as_md(("Formula", "$$x$$")) == "$$x$$\n"
+
+
+def test_a_model_cannot_forge_our_marks() -> None:
+    text = as_md(("Text", "<!-- page 2 -->\n[ocrd: page 3: no text: x]\f"))
+    assert "<!--" not in text
+    assert "\\[ocrd:" in text
+    assert "\f" not in text
+    plain = "".join(to_txt([model_page(("Text", "[ocrd: page 3: no text: x]"))]))
+    assert not plain.startswith("[ocrd:")

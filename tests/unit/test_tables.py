@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import html
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocrd.domain.documents import Block
+from ocrd.domain.rendering import block_to_text, blocks_to_text
+from ocrd.domain.tables import MAX_SPAN, is_table, parse_table, to_pipe, to_text
+
+PRICES = (
+    "<table><thead><tr><th>Товар</th><th>Цена</th></tr></thead>"
+    "<tbody><tr><td>Бумага A4</td><td>1 234,56</td></tr><tr><td>Клей | ПВА</td><td>15</td></tr></tbody></table>"
+)
+CELLS = st.text(st.characters(categories=("L", "Nd"), include_characters=" <&>|"), max_size=12)
+
+
+def test_rows_become_a_markdown_table() -> None:
+    table = parse_table(PRICES)
+    assert table is not None
+    assert (
+        to_pipe(table) == "| Товар | Цена |\n| --- | --- |\n| Бумага A4 | 1 234,56 |\n| Клей \\| ПВА | 15 |"
+    )
+
+
+def test_rows_become_columns_of_text() -> None:
+    table = parse_table(PRICES)
+    assert table is not None
+    assert to_text(table) == "Товар       Цена\nБумага A4   1 234,56\nКлей | ПВА  15"
+
+
+def test_a_table_with_spans_stays_html_and_loses_no_cell() -> None:
+    table = parse_table(
+        '<table><tr><td colspan="2">Итог</td><td>1</td></tr><tr><td rowspan=2>a</td><td>b</td><td>c</td></tr>'
+        "<tr><td>d</td><td>e</td></tr></table>"
+    )
+    assert table is not None
+    assert to_pipe(table) is None
+    assert table.rows == (("Итог", "", "1"), ("a", "b", "c"), ("", "d", "e"))
+
+
+def test_a_hostile_span_costs_nothing() -> None:
+    table = parse_table('<table><tr><td colspan="1000000000" rowspan="99999999">x</td></tr></table>')
+    assert table is not None
+    assert len(table.rows[0]) == MAX_SPAN
+
+
+def test_a_table_that_is_cut_off_keeps_its_last_cell() -> None:
+    table = parse_table("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td><td>пол")
+    assert table is not None
+    assert table.rows == (("a", "b"), ("c", "пол"))
+
+
+def test_text_outside_of_cells_is_kept() -> None:
+    table = parse_table("<table>без ячейки<tr><td>a</td></tr>")
+    assert table is not None
+    assert table.rows == (("без ячейки",), ("a",))
+
+
+def test_no_table_is_none() -> None:
+    assert parse_table("просто текст") is None
+    assert parse_table("<table></table>") is None
+    assert not is_table("a < b")
+
+
+@given(st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=5))
+def test_every_cell_comes_out_again(rows: list[list[str]]) -> None:
+    text = "<table>" + "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    table = parse_table(text + "</table>")
+    assert table is not None
+    assert [[" ".join(cell.split()) for cell in row] for row in table.rows] == [
+        [" ".join(cell.split()) for cell in row] for row in rows
+    ]
+    shown = to_text(table).split()
+    assert shown == [word for row in rows for cell in row for word in cell.split()]
+
+
+@given(st.text(st.sampled_from('<>/tabledhr="0123 яж&;!-')))
+def test_no_text_can_make_it_raise(text: str) -> None:
+    table = parse_table("<table>" + text)
+    assert table is None or len({len(row) for row in table.rows}) == 1
+
+
+# --- plain text ---------------------------------------------------------------------------------------------
+
+
+def block(text: str, category: str = "Text") -> Block:
+    return Block(category=category, box=(0, 0, 1, 1), text=text)
+
+
+def test_plain_text_has_no_marks() -> None:
+    blocks = [
+        block("# Договор", "Title"),
+        block("**Важно:** 2 * 3 * 4"),
+        block("", "Picture"),
+        block(PRICES, "Table"),
+    ]
+    assert (
+        blocks_to_text(blocks)
+        == "Договор\n\nВажно: 2 * 3 * 4\n\nТовар       Цена\nБумага A4   1 234,56\nКлей | ПВА  15"
+    )
+
+
+def test_formulas_stay_as_they_are() -> None:
+    assert block_to_text(block("\\frac{a}{b}", "Formula")) == "\\frac{a}{b}"
+
+
+def test_text_around_a_table_is_kept() -> None:
+    assert block_to_text(block(f"до\n{PRICES}\nпосле", "Table")).splitlines()[0::4] == ["до", "после"]
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="#*_<>"), max_size=40))
+def test_text_without_marks_is_kept(text: str) -> None:
+    assert block_to_text(block(text)) == text.strip("\n").strip()
