@@ -125,7 +125,7 @@ class _Climb:
         self._take(rung, recognition)
 
     def _take(self, rung: Rung, recognition: Recognition) -> None:
-        judgement = quality.judge(self._page, recognition)
+        judgement = quality.judge(self._page, recognition, self._engines.request.languages)
         if rung.engine is Engine.FIRST and self._witness is not None:
             recognition, judgement = self._hear_witness(recognition, judgement)
         self._candidates.append(_Candidate(recognition, judgement))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ocrd.domain.documents import PageImage, Recognition
 from ocrd.domain.jobs import Verdict
+from ocrd.domain.models import PROFILES
+from ocrd.domain.rendering import PICTURE
+from ocrd.domain.repetition import find_block_loop, find_loop
+from ocrd.domain.scripts import script_report, unexpected
 
 BLANK_INK = 1e-5
 """Below this share of ink a page is blank: at 200 DPI, A4, about 39 pixels, less than one full stop of 12 pt
@@ -44,7 +49,7 @@ def _near(histogram: Sequence[int], level: int) -> int:
 
 
 class Cause(StrEnum):
-    """What is wrong with an answer."""
+    """What is wrong with an answer; the next way of asking follows from it (`domain/retry.py`)."""
 
     NONE = "none"
     LOOP = "loop"
@@ -53,32 +58,18 @@ class Cause(StrEnum):
     NO_TEXT = "no_text"
     PICTURE_ONLY = "picture_only"
     HALLUCINATED = "hallucinated"
-    SCRIPTS = "scripts"
     DENSITY = "density"
+    SCRIPTS = "scripts"
     WITNESS = "witness"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with its reason in words (empty when the verdict is `ok`)."""
+    """A verdict with its reason in words (empty when the verdict is `ok`) and its cause."""
 
     verdict: Verdict
     reason: str = ""
     cause: Cause = Cause.NONE
-
-
-def score(judgement: Judgement, recognition: Recognition) -> tuple[float, ...]:
-    """Higher is better."""
-    order = [
-        Verdict.FAULT,
-        Verdict.REFUSED,
-        Verdict.BLANK,
-        Verdict.LOOP,
-        Verdict.TRUNCATED,
-        Verdict.SUSPECT,
-        Verdict.OK,
-    ]
-    return (float(order.index(judgement.verdict)), float(len(recognition.text)))
 
 
 def is_blank(page: PageImage) -> bool:
@@ -86,11 +77,17 @@ def is_blank(page: PageImage) -> bool:
     return max(page.ink, page.faint_ink) < BLANK_INK
 
 
-def judge(page: PageImage, recognition: Recognition) -> Judgement:
-    """What to think of a complete answer."""
+def judge(page: PageImage, recognition: Recognition, languages: Sequence[str] = ()) -> Judgement:
+    """What to think of an answer. Checks for what only a generative model does are left out for Tesseract."""
+    if recognition.engine != TESSERACT:
+        found = _judge_finish(recognition) or _judge_model_text(page, recognition, languages)
+        if found is not None:
+            return found
+    return _judge_text(page, recognition)
+
+
+def _judge_text(page: PageImage, recognition: Recognition) -> Judgement:
     text_found = bool(recognition.text.strip())
-    if recognition.finish == "length":
-        return Judgement(Verdict.TRUNCATED, "cut", Cause.TRUNCATED)
     if page.notes:
         damage = f"the page is damaged; the renderer said: {page.notes[0]}"
         return Judgement(Verdict.SUSPECT, damage if text_found else f"no text found; {damage}")
@@ -98,6 +95,141 @@ def judge(page: PageImage, recognition: Recognition) -> Judgement:
         return Judgement(Verdict.OK)
     if page.ink < INK_WITHOUT_TEXT:
         return Judgement(Verdict.BLANK, "no text, and next to no ink on the page")
-    return Judgement(
-        Verdict.SUSPECT, cause=Cause.NO_TEXT, reason=f"no text found, although {page.ink:.1%} of the page is covered with ink"
+    reason = f"no text found, although {page.ink:.1%} of the page is covered with ink"
+    return Judgement(Verdict.SUSPECT, reason, Cause.NO_TEXT)
+
+
+# --- what generative models do ------------------------------------------------------------------------------
+
+TESSERACT = "tesseract"
+_FINISH = {
+    "length": (Verdict.TRUNCATED, "the answer was longer than the room for it"),
+    "abort": (Verdict.TRUNCATED, "the server broke the answer off"),
+    "deadline": (Verdict.TRUNCATED, "the answer did not end in time"),
+    "cut": (Verdict.TRUNCATED, "the answer ended without its end mark"),
+    "broken": (Verdict.TRUNCATED, "the answer stopped making sense half-way"),
+    "loop": (Verdict.LOOP, "the model repeated itself without an end"),
+    "repetition": (Verdict.LOOP, "the model repeated itself without an end, says the server"),
+}
+_CAUSES = {Verdict.TRUNCATED: Cause.TRUNCATED, Verdict.LOOP: Cause.LOOP}
+
+CHARACTERS_PER_IN2 = 300
+"""More than this cannot stand on a square inch: 6 pt type, set solid, has about 200."""
+LETTERS_PER_INK = 80 / 1.5e-3
+"""Letters of a line of 12 pt over the share of an A4 page that it covers."""
+THIN = 6.0
+"""Thin, small and pale type has so many more letters to the same ink."""
+FEW_LETTERS = 60
+"""Fewer letters are never more than the ink allows: a stamp, a page number with its heading."""
+PICTURE_SHARE = 0.6
+PICTURE_LETTERS = 20
+"""A picture over so much of the page and no more letters than this beside it: its own text was not read."""
+TALK_LETTERS = 400
+"""A longer answer that begins like talk is a letter or an article that does."""
+_TALK = re.compile(
+    r"^\W*(?:i['’]?m sorry|i am sorry|sorry, (?:but )?i|i can(?:no|['’])t (?:assist|help|read|see|extract|process)"
+    r"|as an ai|the (?:image|picture|photo)(?: you)? (?:provided |sent )?(?:shows|contains|depicts|is|appears)"
+    r"|this (?:image|picture) (?:shows|contains|depicts|appears)|there is no (?:visible |readable )?text in"
+    r"|no (?:visible |readable )?text(?: (?:is|was))?(?: found| detected| in the image)?\W*$|no_text\W*$"
+    r"|на (?:этом )?(?:изображении|картинке|фото)|изображение (?:содержит|показывает)|к сожалению, я не"
+    r"|извините, (?:но )?я не|я не могу (?:прочитать|распознать|помочь|извлечь)|!\[[^\]]*\]\([^)]*\)\W*$)",
+    re.IGNORECASE,
+)
+_ECHO_LETTERS = 30
+
+
+def _judge_finish(recognition: Recognition) -> Judgement | None:
+    if recognition.finish == "stop":
+        return None
+    verdict, reason = _FINISH.get(
+        recognition.finish, (Verdict.TRUNCATED, f"the answer ended with '{recognition.finish}'")
     )
+    return Judgement(verdict, reason, _CAUSES[verdict])
+
+
+def _judge_model_text(
+    page: PageImage, recognition: Recognition, languages: Sequence[str]
+) -> Judgement | None:
+    text = recognition.text.strip()
+    loop = find_block_loop(recognition.blocks) or find_loop(text)
+    if loop is not None:
+        pattern = " ".join(loop.pattern.split())[:60]
+        return Judgement(Verdict.LOOP, f"the text says {loop.count} times: {pattern}", Cause.LOOP)
+    if _is_talk(text):
+        return Judgement(
+            Verdict.REFUSED, f"the model did not read the page, but said: {text[:120]}", Cause.REFUSED
+        )
+    if _is_picture_only(page, recognition, text):
+        reason = "a picture covers the page, and no text was read in it"
+        return Judgement(Verdict.SUSPECT, reason, Cause.PICTURE_ONLY)
+    doubt = _too_much_text(page, text)
+    if doubt is not None:
+        return doubt
+    strange = unexpected(script_report(text), languages)
+    return Judgement(Verdict.SUSPECT, strange, Cause.SCRIPTS) if strange else None
+
+
+def _is_talk(text: str) -> bool:
+    """Whether an answer speaks of the page, or of the prompt, and does nothing else."""
+    if _letters(text) > TALK_LETTERS:
+        return False
+    return _TALK.match(text) is not None or any(
+        text in prompt for prompt in _PROMPTS if _letters(text) >= _ECHO_LETTERS
+    )
+
+
+_PROMPTS = tuple(prompt for profile in PROFILES.values() for prompt in profile.prompts.values())
+
+
+def _is_picture_only(page: PageImage, recognition: Recognition, text: str) -> bool:
+    covered = sum(
+        (block.box[2] - block.box[0]) * (block.box[3] - block.box[1])
+        for block in recognition.blocks
+        if block.category == PICTURE
+    )
+    return (
+        covered > PICTURE_SHARE * page.width * page.height
+        and _letters(text) < PICTURE_LETTERS
+        and page.ink >= INK_WITHOUT_TEXT
+    )
+
+
+def _too_much_text(page: PageImage, text: str) -> Judgement | None:
+    """More text than the page has ink, or room, for."""
+    letters = sum(letter.isalnum() for letter in text)
+    ink = max(page.ink, page.faint_ink)
+    if letters > max(FEW_LETTERS, THIN * LETTERS_PER_INK * ink):
+        reason = f"{letters} letters were read, but only {ink:.2%} of the page is covered with ink"
+        return Judgement(Verdict.SUSPECT, reason, Cause.HALLUCINATED)
+    area_in2 = page.width * page.height / page.dpi**2
+    if page.dpi_is_exact and letters > max(FEW_LETTERS, CHARACTERS_PER_IN2 * area_in2):
+        reason = f"{letters} letters do not fit on a page of {area_in2:.0f} square inches"
+        return Judgement(Verdict.SUSPECT, reason, Cause.DENSITY)
+    return None
+
+
+def _letters(text: str) -> int:
+    return sum(letter.isalpha() for letter in text)
+
+
+# --- which of several answers is the best -------------------------------------------------------------------
+
+_RANK = {
+    Verdict.OK: 6,
+    Verdict.SUSPECT: 5,
+    Verdict.TRUNCATED: 4,
+    Verdict.LOOP: 3,
+    Verdict.BLANK: 2,
+    Verdict.REFUSED: 1,
+    Verdict.FAULT: 0,
+}
+
+
+def score(judgement: Judgement, recognition: Recognition) -> tuple[float, float, float]:
+    """How good an answer is, to be compared with others of the same page: its verdict first, then what the second
+    reader found of it (0.5 if there was none), then how much text it has."""
+    letters = sum(letter.isalnum() for letter in recognition.text)
+    rank = _RANK[judgement.verdict] if letters else min(_RANK[judgement.verdict], _RANK[Verdict.BLANK])
+    heard = recognition.testimony
+    agreed = 0.5 if heard is None else (float(heard["recall"]) + float(heard["precision"])) / 2
+    return float(rank), agreed, float(letters)

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import recognition
 
-from ocrd.domain.documents import PageImage
+from ocrd.domain.documents import Block, PageImage, Recognition
 from ocrd.domain.jobs import Verdict
-from ocrd.domain.quality import BLANK_INK, INK_WITHOUT_TEXT, ink_share, is_blank, judge
+from ocrd.domain.quality import (
+    BLANK_INK,
+    INK_WITHOUT_TEXT,
+    Cause,
+    Judgement,
+    ink_share,
+    is_blank,
+    judge,
+    score,
+)
 
 
 def page(ink: float, *notes: str) -> PageImage:
@@ -81,3 +93,129 @@ def test_noise_around_the_paper_is_no_ink() -> None:
 
 def test_an_image_without_pixels_has_no_ink() -> None:
     assert ink_share([0] * 256) == 0
+
+
+# --- what generative models do ------------------------------------------------------------------------------
+
+INKED = PageImage(path="/p", number=1, width=1654, height=2339, dpi=200, ink=0.05)
+TEXT = (
+    "Договор поставки № 15. Поставщик обязуется передать товар, а покупатель принять и оплатить его в срок."
+)
+
+
+def answered(text: str, *, finish: str = "stop", blocks: tuple[Block, ...] = (), **more: Any) -> Recognition:
+    blocks = blocks or ((Block(category="Text", box=(10, 10, 900, 90), text=text),) if text else ())
+    fields = {
+        "model_revision": "m",
+        "prompt_mode": "layout",
+        "dpi": 200.0,
+        "tokens": 1,
+        "seconds": 1.0,
+        "engine": "vllm",
+    }
+    return Recognition(text=text, blocks=blocks, finish=finish, **{**fields, **more})
+
+
+def verdict(text: str, page: PageImage = INKED, **more: Any) -> tuple[Verdict, Cause]:
+    judgement = judge(page, answered(text, **more), ("rus", "eng"))
+    assert bool(judgement.reason) == (judgement.verdict is not Verdict.OK)
+    return judgement.verdict, judgement.cause
+
+
+def test_a_good_answer_of_a_model_is_ok() -> None:
+    assert verdict(TEXT) == (Verdict.OK, Cause.NONE)
+
+
+@pytest.mark.parametrize("finish", ["length", "abort", "deadline", "cut", "broken", "something_new"])
+def test_only_stop_is_the_end_of_an_answer(finish: str) -> None:
+    assert verdict(TEXT, finish=finish) == (Verdict.TRUNCATED, Cause.TRUNCATED)
+
+
+@pytest.mark.parametrize("finish", ["loop", "repetition"])
+def test_an_answer_that_was_ended_for_a_loop_is_one(finish: str) -> None:
+    assert verdict(TEXT, finish=finish) == (Verdict.LOOP, Cause.LOOP)
+
+
+def test_a_loop_in_the_text_is_found() -> None:
+    assert verdict(TEXT + "и так далее и тому подобное " * 60) == (Verdict.LOOP, Cause.LOOP)
+
+
+def test_a_loop_over_regions_is_found() -> None:
+    blocks = tuple(Block(category="Text", box=(0, n, 9, n + 1), text="Итого к оплате") for n in range(30))
+    assert verdict("x", blocks=blocks) == (Verdict.LOOP, Cause.LOOP)
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        "I'm sorry, but I can't assist with that.",
+        "The image shows a scanned invoice with a table.",
+        "На изображении показан счёт на оплату.",
+        "К сожалению, я не могу прочитать этот документ.",
+        "![diagram](image.png)",
+        "NO_TEXT",
+        "There is no visible text in this image.",
+        "Extract the text content from this image.",
+    ],
+)
+def test_talk_about_the_page_is_not_its_text(talk: str) -> None:
+    assert verdict(talk) == (Verdict.REFUSED, Cause.REFUSED)
+
+
+def test_a_document_that_begins_like_talk_is_a_document() -> None:
+    assert verdict("I'm sorry, I can't come to the meeting. " + TEXT * 6) == (Verdict.OK, Cause.NONE)
+
+
+def test_no_text_on_a_page_with_ink_is_doubted_and_without_ink_it_is_blank() -> None:
+    assert verdict("") == (Verdict.SUSPECT, Cause.NO_TEXT)
+    assert verdict("", replace(INKED, ink=0.0001)) == (Verdict.BLANK, Cause.NONE)
+
+
+def test_text_on_a_page_without_ink_was_invented() -> None:
+    assert verdict(TEXT, replace(INKED, ink=0.00005)) == (Verdict.SUSPECT, Cause.HALLUCINATED)
+    assert verdict("12", replace(INKED, ink=0.00005)) == (Verdict.OK, Cause.NONE), "a page number"
+
+
+def test_more_text_than_fits_is_doubted() -> None:
+    text = "".join(f"{n} {TEXT}\n" for n in range(40))
+    small = replace(INKED, width=600, height=400, ink=0.5)
+    assert verdict(text, small) == (Verdict.SUSPECT, Cause.DENSITY)
+    assert verdict(text, replace(small, dpi_is_exact=False)) == (Verdict.OK, Cause.NONE), (
+        "its size is a guess"
+    )
+
+
+def test_a_picture_over_the_whole_page_hides_text() -> None:
+    blocks = (Block(category="Picture", box=(0, 0, 1600, 2300), text=""),)
+    assert verdict("", blocks=blocks) == (Verdict.SUSPECT, Cause.PICTURE_ONLY)
+
+
+def test_strange_letters_are_doubted() -> None:
+    assert verdict("שלום עולם זה טקסט ארוך מאוד בעברית") == (Verdict.SUSPECT, Cause.SCRIPTS)
+
+
+def test_tesseract_is_not_suspected_of_what_only_models_do() -> None:
+    found = answered("и так далее и тому подобное " * 60, engine="tesseract")
+    assert judge(INKED, found, ("rus", "eng")).verdict is Verdict.OK
+
+
+ALL_ANSWERS = st.builds(
+    lambda text, finish: answered(text, finish=finish),
+    st.text(max_size=200) | st.just(TEXT) | st.just(TEXT * 30),
+    st.sampled_from(["stop", "length", "loop", "abort"]),
+)
+
+
+@given(ALL_ANSWERS, ALL_ANSWERS)
+def test_a_good_answer_is_always_better_than_another(one: Recognition, other: Recognition) -> None:
+    judged = [(judge(INKED, answer), answer) for answer in (one, other)]
+    oks = [score(*pair) for pair in judged if pair[0].verdict is Verdict.OK and TEXT in pair[1].text]
+    others = [score(*pair) for pair in judged if pair[0].verdict is not Verdict.OK]
+    assert all(ok > bad for ok in oks for bad in others)
+
+
+def test_of_two_doubtful_answers_the_one_that_was_seen_wins() -> None:
+    doubt = Judgement(Verdict.SUSPECT, "x", Cause.WITNESS)
+    seen = replace(answered("abc"), testimony={"recall": 0.9, "precision": 0.9})
+    unseen = replace(answered("abc" * 50), testimony={"recall": 0.2, "precision": 0.5})
+    assert score(doubt, seen) > score(doubt, unseen)

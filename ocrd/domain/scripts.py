@@ -1,0 +1,71 @@
+"""Are these the letters that the languages are written in, and do words keep to one alphabet? Pure."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LATIN, CYRILLIC, GREEK = "LATIN", "CYRILLIC", "GREEK"
+_SCRIPTS_OF = {
+    **dict.fromkeys(("rus", "ukr", "bel", "bul", "mkd", "kir", "mon", "tgk", "kaz", "tat"), CYRILLIC),
+    **dict.fromkeys(
+        ("eng", "deu", "fra", "spa", "ita", "por", "nld", "pol", "ces", "tur", "fin", "swe"), LATIN
+    ),
+    "ell": GREEK,
+}
+"""Scripts by Tesseract's codes. Of languages that are not listed nothing is known, and nothing is unexpected."""
+ALWAYS = frozenset({LATIN, GREEK})
+"""Abbreviations, units, names and formulas stand in texts of all languages."""
+UNEXPECTED_SHARE, UNEXPECTED_LETTERS = 0.1, 12
+"""More letters of other scripts than this: a quotation in Hebrew or a stamp in Chinese is less."""
+MIXED_SHARE, MIXED_WORDS = 0.05, 4
+"""More words that mix two alphabets than this: on clean text of either language there is none."""
+_WORD = re.compile(r"[^\W\d_]{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptReport:
+    """Letters by script, words of three letters and more, and those of them that mix Cyrillic and Latin letters."""
+
+    letters: Counter[str]
+    words: int
+    mixed: tuple[str, ...]
+
+
+def script_report(text: str) -> ScriptReport:
+    """Count. Words end at digits and hyphens, so that `USB-кабель` and `МС21` mix nothing."""
+    letters = Counter(script_of(letter) for letter in text if letter.isalpha())
+    words = _WORD.findall(text)
+    mixed = tuple(word for word in words if {LATIN, CYRILLIC} <= {script_of(letter) for letter in word})
+    return ScriptReport(letters, len(words), mixed)
+
+
+@functools.lru_cache(maxsize=4096)
+def script_of(letter: str) -> str:
+    """The first word of the letter's name in Unicode: LATIN, CYRILLIC, CJK …; signs of units are Latin."""
+    name = unicodedata.name(letter, "UNKNOWN").split(" ", 1)[0].split("-", 1)[0]
+    return (
+        LATIN
+        if name in {"FEMININE", "MASCULINE", "MICRO", "SCRIPT", "MATHEMATICAL", "MODIFIER", "FULLWIDTH"}
+        else name
+    )
+
+
+def unexpected(report: ScriptReport, languages: Iterable[str]) -> str:
+    """Why these letters are not those of the languages (Tesseract's codes); '' if they are."""
+    languages = tuple(languages)
+    if not languages or any(language not in _SCRIPTS_OF for language in languages):
+        return ""
+    expected = ALWAYS | {_SCRIPTS_OF[language] for language in languages}
+    others = {script: number for script, number in report.letters.items() if script not in expected}
+    strange, total = sum(others.values()), sum(report.letters.values())
+    if strange >= UNEXPECTED_LETTERS and strange > UNEXPECTED_SHARE * total:
+        worst = max(others, key=lambda script: others[script]).capitalize()
+        return f"{strange} of {total} letters are of scripts that are not expected, most of them {worst}"
+    if len(report.mixed) >= MIXED_WORDS and len(report.mixed) > MIXED_SHARE * report.words:
+        return f"{len(report.mixed)} of {report.words} words mix two alphabets, e.g. {report.mixed[0]}"
+    return ""
