@@ -107,7 +107,7 @@ _FINISH = {
     "abort": (Verdict.TRUNCATED, "the server broke the answer off"),
     "deadline": (Verdict.TRUNCATED, "the answer did not end in time"),
     "cut": (Verdict.TRUNCATED, "the answer ended without its end mark"),
-    "broken": (Verdict.TRUNCATED, "the answer stopped making sense half-way"),
+    "broken": (Verdict.TRUNCATED, "a part of the answer was damaged on its way"),
     "loop": (Verdict.LOOP, "the model repeated itself without an end"),
     "repetition": (Verdict.LOOP, "the model repeated itself without an end, says the server"),
 }

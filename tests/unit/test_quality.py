@@ -126,7 +126,7 @@ def test_a_good_answer_of_a_model_is_ok() -> None:
     assert verdict(TEXT) == (Verdict.OK, Cause.NONE)
 
 
-@pytest.mark.parametrize("finish", ["length", "abort", "deadline", "cut", "broken", "something_new"])
+@pytest.mark.parametrize("finish", ["length", "abort", "deadline", "cut", "something_new"])
 def test_only_stop_is_the_end_of_an_answer(finish: str) -> None:
     assert verdict(TEXT, finish=finish) == (Verdict.TRUNCATED, Cause.TRUNCATED)
 

@@ -7,10 +7,11 @@ that was already read is lost. What the server says is sorted by who is to blame
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 import openai
@@ -20,13 +21,9 @@ from ocrd.domain.models import Sampling
 from ocrd.pipeline.recognizer.guarded_http import Guard, TimeOver, guarded, make_client
 from ocrd.pipeline.recognizer.picture import Picture
 
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionChunk
-
 STOP = "stop"
 """The only `finish` of a complete answer. Others: `length`, `abort`, `repetition` (vLLM's words); ours are
-`loop` (the watch ended it), `deadline`, `broken` (the stream made no sense any more) and `cut` (it ended without
-a word)."""
+`loop` (the watch ended it), `deadline`, `cut` (it ended without a word) and `broken` (a part of it was no JSON)."""
 _REPETITION = {"min_pattern_size": 16, "max_pattern_size": 512, "min_count": 20}
 """vLLM's own loop detection, in tokens: far coarser than ours, for it cannot see that an empty form of thirty
 rows is legitimate; a last resort against a pattern that never ends."""
@@ -141,22 +138,23 @@ class ChatServer:
         """
         stream = _Reading(watch)
         try:
-            with guarded(guard):
-                for chunk in self._client.chat.completions.create(**self._request(model, question)):
-                    if stream.take(chunk):
+            with (
+                guarded(guard),
+                self._client.chat.completions.with_streaming_response.create(
+                    **self._request(model, question)
+                ) as response,
+            ):
+                for line in response.iter_lines():
+                    if stream.take(line):
                         break
         except openai.APIStatusError as err:
             raise _fault_of(err, self.base_url) from err
         except openai.APIConnectionError as err:
             raise _unreachable(self.base_url, err) from err
-        except openai.APIError as err:  # an error object within a stream that began well
-            raise ServerError(str(err)) from err
         except httpx2.HTTPError as err:
             raise _unreachable(self.base_url, err) from err
         except TimeOver:
             stream.finish = "deadline"
-        except ValueError:  # bytes that are no UTF-8, lines that are no JSON
-            stream.finish = "broken"
         return stream.answer()
 
     def _request(self, model: str, question: Question) -> dict[str, Any]:
@@ -193,33 +191,62 @@ class _Reading:
         self._tokens: int | None = None
         self._chunks = 0
         self._began = time.monotonic()
+        self._is_damaged = False
 
-    def take(self, chunk: ChatCompletionChunk) -> bool:
-        """Add a chunk; whether the answer is to be ended. The package checks nothing: any field may be missing."""
-        usage = getattr(chunk, "usage", None)
-        if usage is not None:
-            self._prompt_tokens = getattr(usage, "prompt_tokens", None)
-            self._tokens = getattr(usage, "completion_tokens", None)
-        for choice in getattr(chunk, "choices", None) or ():
-            content = getattr(getattr(choice, "delta", None), "content", None)
-            self.finish = getattr(choice, "finish_reason", None) or self.finish
-            if isinstance(content, str) and content:
-                self.parts.append(content)
-                self._chunks += 1
-                if self._watch is not None and self._watch(content):
-                    self.finish = "loop"
-                    return True
+    def take(self, line: str) -> bool:
+        """Add a line of the stream; whether that was the last. Lines that make no sense are passed over: what the
+        package makes of them is an exception, and the text that follows would be lost."""
+        data = line.removeprefix("data:").strip()
+        if data == line or not data:
+            return False
+        if data == "[DONE]":
+            return True
+        try:
+            chunk = json.loads(data)
+        except ValueError:
+            self._is_damaged = self._is_damaged or data.startswith("{")
+            return False
+        return isinstance(chunk, dict) and self._take_chunk(chunk)
+
+    def _take_chunk(self, chunk: dict[str, Any]) -> bool:
+        if chunk.get("error"):
+            told = chunk["error"]
+            raise ServerError(str(told.get("message", told) if isinstance(told, dict) else told))
+        usage = chunk.get("usage")
+        if isinstance(usage, dict):
+            self._prompt_tokens = _whole_number(usage.get("prompt_tokens"))
+            self._tokens = _whole_number(usage.get("completion_tokens"))
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            self.finish = choice.get("finish_reason") or self.finish
+            if self._take_text(delta.get("content")):
+                return True
         return False
+
+    def _take_text(self, text: Any) -> bool:
+        """Whether the answer runs in circles from here on."""
+        if not isinstance(text, str) or not text:
+            return False
+        self.parts.append(text)
+        self._chunks += 1
+        if self._watch is None or not self._watch(text):
+            return False
+        self.finish = "loop"
+        return True
 
     def answer(self) -> Answer:
         """All of it."""
         return Answer(
             text="".join(self.parts),
-            finish=self.finish,
+            finish="broken" if self._is_damaged and self.finish == STOP else self.finish,
             prompt_tokens=self._prompt_tokens,
             tokens=self._tokens if self._tokens is not None else self._chunks,
             seconds=time.monotonic() - self._began,
         )
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _fault_of(err: openai.APIStatusError, base_url: str) -> Exception:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ocrd.domain.documents import Box, PageImage
 from ocrd.domain.errors import PageFault, ReasonCode
+from ocrd.domain.quality import BLANK_INK, FAINT_CONTRAST, ink_share
 
 _TURNS = {
     90: Image.Transpose.ROTATE_270,  # Pillow turns counter-clockwise, we count clockwise
@@ -50,6 +51,11 @@ class OpenPage:
     def size(self) -> tuple[int, int]:
         """Width and height after the turn."""
         return self._image.size
+
+    def has_ink(self, box: Box) -> bool:
+        """Whether anything stands within a box: a model that is shown nothing invents something."""
+        histogram = self._image.crop(box).convert("L").histogram()
+        return ink_share(histogram, FAINT_CONTRAST) >= BLANK_INK
 
     def cut(self, box: Box | None, size: tuple[int, int]) -> Picture:
         """The part within a box (None: all of it), resized to so many pixels."""

@@ -197,7 +197,7 @@ _CUT_OFF = {
     "abort": "the server broke the answer off",
     "deadline": "the answer did not end in time",
     "cut": "the answer ended without its end mark",
-    "broken": "the answer stopped making sense half-way",
+    "broken": "a part of the answer was damaged on its way",
 }
 """The ways in which an answer may end that may be the page's doing or the server's."""
 
@@ -241,7 +241,7 @@ class _Page:
         else:
             parts = self._plan(self._mode, strips=self._request.strips)
             pieces = [self._ask(part, self._mode) for part in parts]
-            blocks = pieces[0].blocks
+            blocks = pieces[0].blocks if pieces else ()
             if len(pieces) > 1:
                 blocks = merge_blocks(
                     [piece.blocks for piece in pieces], [self._upright(part.box) for part in parts]
@@ -269,7 +269,7 @@ class _Page:
                 ReasonCode.CONTEXT_TOO_SMALL,
                 f"page {self._page.number} does not fit into {self._served.context} tokens of context legibly",
             )
-        return parts
+        return tuple(part for part in parts if self._open.has_ink(part.box)) if len(parts) > 1 else parts
 
     def _ask(self, part: Part, mode: PromptMode, *, sampling: Sampling | None = None) -> _Piece:
         picture = self._open.cut(part.box, part.size)
@@ -355,6 +355,8 @@ class _Page:
         if cell.bbox is None:
             return
         box = self._grown(part, cell.bbox)
+        if not self._open.has_ink(box):
+            return
         for one in self._plan(PromptMode.OCR, box=box):
             yield self._ask(one, PromptMode.OCR)
 
