@@ -403,5 +403,6 @@ class _Page:
         )
         if finish in _CUT_OFF:
             code = ReasonCode.ENGINE_TIMEOUT if finish == "deadline" else ReasonCode.ENGINE_FAILED
-            raise _InDoubt(PageFault(code, _CUT_OFF[finish]), recognition)
+            fault = PageFault(code, _CUT_OFF[finish], transient=finish != "deadline")
+            raise _InDoubt(fault, recognition)
         return recognition
