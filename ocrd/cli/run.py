@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ocrd.daemon.build import Stores
     from ocrd.daemon.engines import Engines
     from ocrd.daemon.supervisor import Progress
+    from ocrd.pipeline.rasterizer import Rasterizer
 
 _NAME_WIDTH = 44
 _GONE = {ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value}
@@ -47,14 +48,21 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
     roots = check_inboxes(settings)
 
-    from ocrd.daemon.engines import build_engines
+    from ocrd.daemon.engines import build_engines, build_rasterizer
 
-    with contextlib.closing(build_engines(settings)) as engines:  # loads while the rest is imported
-        return _run(arguments, settings, roots, engines)
+    with (  # both load while the rest is imported
+        contextlib.closing(build_engines(settings)) as engines,
+        contextlib.closing(build_rasterizer(settings)) as rasterizer,
+    ):
+        return _run(arguments, settings, roots, rasterizer, engines)
 
 
 def _run(
-    arguments: argparse.Namespace, settings: Settings, roots: tuple[bytes, ...], engines: Engines
+    arguments: argparse.Namespace,
+    settings: Settings,
+    roots: tuple[bytes, ...],
+    rasterizer: Rasterizer,
+    engines: Engines,
 ) -> ExitCode:
     from ocrd.daemon.supervisor import Run, Supervisor
     from ocrd.telemetry import logs
@@ -64,11 +72,11 @@ def _run(
     # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
     logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
     if not arguments.once:
-        return Supervisor(Run(settings, state, roots, once=False), engines).run()
+        return Supervisor(Run(settings, state, roots, once=False), rasterizer, engines).run()
     began = time.time()
     with _Bar(shown=show_bar) as bar:
         run = Run(settings, state, roots, once=True, progress=bar.update)
-        code = Supervisor(run, engines).run()
+        code = Supervisor(run, rasterizer, engines).run()
     failed = _print_summary(state, roots, began)
     return ExitCode.FAILED if code is ExitCode.OK and failed else code
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocrd.daemon.admission import Admission
-from ocrd.daemon.engines import Engines, engine_workers, server_wait_s
+from ocrd.daemon.engines import Engines, raster_workers, server_wait_s
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.orders import Orders
 from ocrd.daemon.publisher import Publisher
-from ocrd.daemon.receiver import INTAKE_THREADS, Receiver, ReceiverParts
+from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
 from ocrd.domain.ports import Clock
 from ocrd.host.clock import SystemClock
-from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
+from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.settings import Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
@@ -62,24 +62,6 @@ def open_stores(folder: str, clock: Clock | None = None) -> Stores:
     )
 
 
-def raster_workers(settings: Settings) -> int:
-    """Rendering costs a tenth of reading, so a few helpers feed many workers; two, so that one may hang."""
-    return settings.raster.workers or max(2, engine_workers(settings) // 4)
-
-
-def render_policy(settings: Settings) -> RenderPolicy:
-    """The rasterizer's part of the settings."""
-    return RenderPolicy(
-        dpi=settings.raster.dpi,
-        min_dpi=settings.raster.min_dpi,
-        max_page_pixels=round(settings.limits.page_megapixels * 1e6),
-        max_image_pixels=round(settings.limits.image_megapixels * 1e6),
-        max_pages=settings.limits.pages,
-        page_timeout_s=settings.raster.page_timeout_s,
-        memory_mib=settings.raster.memory_mib,
-    )
-
-
 def fingerprint(settings: Settings) -> str:
     """Of the settings that shape a page's text: with the same content and fingerprint, pages are reused."""
     shaping = {
@@ -93,11 +75,15 @@ def fingerprint(settings: Settings) -> str:
 
 
 def build(
-    settings: Settings, stores: Stores, engines: Engines, roots: Sequence[bytes], *, once: bool
+    settings: Settings,
+    stores: Stores,
+    rasterizer: Rasterizer,
+    engines: Engines,
+    roots: Sequence[bytes],
+    *,
+    once: bool,
 ) -> Parts:
     """Put a daemon together."""
-    feeders = raster_workers(settings)
-    rasterizer = Rasterizer(render_policy(settings), workers=feeders + INTAKE_THREADS)
     publisher = Publisher(
         stores.outputs, formats=settings.output.formats, error_file=settings.output.error_file
     )
@@ -116,7 +102,7 @@ def build(
             server_wait_s=server_wait_s(settings),
             folder=os.path.join(os.path.dirname(stores.database.path), "work"),
             window=settings.raster.window_pages,
-            feeders=feeders,
+            feeders=raster_workers(settings),
         )
     )
     receiver = Receiver(

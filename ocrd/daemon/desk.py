@@ -79,6 +79,11 @@ class Desk:
         """Whether any page is in hand: being rendered, waiting, or being read."""
         return bool(self._reading or self._ready or self._rendering)
 
+    def wait_until_idle(self, timeout_s: float) -> None:
+        """Wait until no page is in hand, or for so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.busy, timeout=timeout_s)
+
     def notify(self) -> None:
         """There may be work: a document was queued, a page given back, the queue resumed."""
         with self._changed:

@@ -1,6 +1,6 @@
-"""Which engine reads the pages, which one stands by it, and how they are started.
+"""Which engine reads the pages, which one stands by it, which rasterizer renders them, and how they are started.
 
-Apart from `build`, because it needs no store: the engine loads in processes of its own while the daemon imports
+Apart from `build`, because they need no store: they load in processes of their own while the daemon imports
 SQLAlchemy, which takes as long.
 """
 
@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ocrd.daemon.witnessing import Witnesses
@@ -19,6 +18,7 @@ from ocrd.domain.errors import ConfigError, ServiceMissing
 from ocrd.domain.models import PromptMode
 from ocrd.domain.ports import Recognizer
 from ocrd.domain.retry import Means
+from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 from ocrd.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ENGINE_GROUP = "ocrd.engines"
 """Entry points of this group are functions from Settings to a Recognizer; `[engine] kind` names one."""
+INTAKE_THREADS = 2
+"""How many new files are looked into at the same time; each asks the rasterizer for its pages."""
 
 
 class Server(Protocol):
@@ -123,6 +125,8 @@ def _build_second(settings: Settings) -> Recognizer | None:
 
 
 def _build_plugin(settings: Settings, kind: str) -> Recognizer:
+    from importlib.metadata import entry_points
+
     plugins = {point.name: point for point in entry_points(group=ENGINE_GROUP)}
     if kind not in plugins:
         known = ", ".join(["auto", "embedded", "vllm", *sorted(plugins)])
@@ -143,6 +147,31 @@ def _build_embedded(settings: Settings, workers: int) -> Recognizer:
 
 def _embedded_request(settings: Settings) -> Request:
     return Request(languages=settings.engine.languages, timeout_s=settings.engine.page_timeout_s)
+
+
+def build_rasterizer(settings: Settings) -> Rasterizer:
+    """The rasterizer. Raises ServerFault; a child starts in the background."""
+    rasterizer = Rasterizer(render_policy(settings), workers=raster_workers(settings) + INTAKE_THREADS)
+    rasterizer.warm()
+    return rasterizer
+
+
+def raster_workers(settings: Settings) -> int:
+    """Rendering costs a tenth of reading, so a few helpers feed many workers; two, so that one may hang."""
+    return settings.raster.workers or max(2, engine_workers(settings) // 4)
+
+
+def render_policy(settings: Settings) -> RenderPolicy:
+    """The rasterizer's part of the settings."""
+    return RenderPolicy(
+        dpi=settings.raster.dpi,
+        min_dpi=settings.raster.min_dpi,
+        max_page_pixels=round(settings.limits.page_megapixels * 1e6),
+        max_image_pixels=round(settings.limits.image_megapixels * 1e6),
+        max_pages=settings.limits.pages,
+        page_timeout_s=settings.raster.page_timeout_s,
+        memory_mib=settings.raster.memory_mib,
+    )
 
 
 def engine_name(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 from ocrd.daemon.admission import UNSETTLED, Admission
+from ocrd.daemon.engines import INTAKE_THREADS
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.worker import Worker
@@ -29,7 +30,6 @@ from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
 
-INTAKE_THREADS = 2
 _BATCH = 64
 _TROUBLE_WAIT_S = 30.0
 

@@ -7,6 +7,7 @@ ends the daemon with an error, so that whoever runs it starts it anew; one bad f
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater
 from ocrd.host import files, runtime
 from ocrd.host.clock import SystemClock
 from ocrd.host.notify import Notifier
+from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.settings import Settings
 from ocrd.store import schema
 from ocrd.telemetry.logs import get_logger
@@ -56,8 +58,9 @@ class Run:
 class Supervisor:
     """One daemon's life."""
 
-    def __init__(self, run: Run, engines: Engines) -> None:
+    def __init__(self, run: Run, rasterizer: Rasterizer, engines: Engines) -> None:
         self._run = run
+        self._rasterizer = rasterizer
         self._engines = engines
         self._last_orders = 0.0
         self._clock = SystemClock()
@@ -74,11 +77,14 @@ class Supervisor:
         with _locked(run.state, run.roots), self._signals_caught():
             schema.upgrade(run.state)
             stores = build.open_stores(run.state)
-            parts = build.build(run.settings, stores, self._engines, run.roots, once=run.once)
+            parts = build.build(
+                run.settings, stores, self._rasterizer, self._engines, run.roots, once=run.once
+            )
+            gc.freeze()  # all that was imported lives to the end: collecting it then would take 30 ms
             try:
                 return self._work(parts)
             finally:
-                parts.rasterizer.close()
+                self._rasterizer.close()  # before the store: a call in hand gives its pages back
                 stores.database.close()
 
     def _work(self, parts: build.Parts) -> ExitCode:
@@ -121,7 +127,10 @@ class Supervisor:
                 code = self._once_over(parts)
                 if code is not None:
                     return code
-            self._clock.wait(self._never, tick_s)
+            if self._run.once and parts.worker.busy:
+                parts.worker.wait_until_idle(tick_s)  # the end of the work is not slept over
+            else:
+                self._clock.wait(self._never, tick_s)
         return ExitCode.OK
 
     def _carry_out_orders(self, parts: build.Parts) -> None:

@@ -126,6 +126,10 @@ class Worker:
         """Whether any page is in hand."""
         return self._desk.busy
 
+    def wait_until_idle(self, timeout_s: float) -> None:
+        """Wait until no page is in hand, or for so long."""
+        self._desk.wait_until_idle(timeout_s)
+
     def notify(self) -> None:
         """There may be work."""
         self._desk.notify()

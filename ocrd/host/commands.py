@@ -178,10 +178,14 @@ class Child:
         self._stderr_tail = (self._stderr_tail + (self._stderr.read() or b""))[-STDERR_TAIL:]
         self._release()
 
-    def close(self, *, grace_s: float = 1.0) -> None:
-        """Let it end by itself (its standard input closes), then end it."""
+    def hang_up(self) -> None:
+        """Close its standard input, so that it ends by itself; `close` waits for that."""
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._stdin.close()
+
+    def close(self, *, grace_s: float = 1.0) -> None:
+        """Let it end by itself, then end it."""
+        self.hang_up()
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:

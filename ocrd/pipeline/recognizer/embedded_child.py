@@ -21,7 +21,6 @@ from typing import Any, TextIO
 from PIL import Image
 
 from ocrd.pipeline.recognizer import tessdata
-from ocrd.pipeline.recognizer.tsv import legibility, parse_blocks
 
 WRONG_WAY_CONFIDENCE = 65.0
 """Tesseract's mean confidence (0 to 100, 0 without words) below which a page may be the wrong way up. Measured on 57
@@ -76,6 +75,8 @@ class Reader:
         tsv, confidence = self._recognize(image, known)
         rotation = turn = 0
         if confidence < WRONG_WAY_CONFIDENCE:
+            from ocrd.pipeline.recognizer.tsv import parse_blocks
+
             turn = choose_turn(self._detect_orientation(image, dpi), has_words=bool(parse_blocks(tsv)))
         if turn:
             turned, _ = self._recognize(image.transpose(_TURNS[turn]), known)
@@ -153,6 +154,8 @@ def choose_turn(orientation: dict[str, Any] | None, *, has_words: bool) -> int:
 
 def is_clearly_better(turned_tsv: str, tsv: str) -> bool:
     """Whether the turned page was read with so much more confidence that it is the right way up."""
+    from ocrd.pipeline.recognizer.tsv import legibility, parse_blocks
+
     return legibility(parse_blocks(turned_tsv)) > CLEARLY_BETTER * legibility(parse_blocks(tsv))
 
 
