@@ -37,6 +37,9 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
             _print_text(connection, job["id"])
             return ExitCode.OK
         job["page_list"] = snapshot.pages(connection, job["id"])
+        if arguments.json:
+            remarks = snapshot.remarks(connection, job["id"])
+            job["page_list"] = [{**page, **remarks[page["number"]]} for page in job["page_list"]]
         job["outputs"] = snapshot.outputs(connection, job["id"])
     if arguments.json:
         print_json({"schema": SCHEMA, **job})

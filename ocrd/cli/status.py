@@ -16,6 +16,8 @@ from ocrd.store import snapshot
 SCHEMA = "ocrd.status/1"
 _ERRORS_SHOWN = 5
 _WATCH_S = 1.0
+_DOUBTFUL = (Verdict.SUSPECT, Verdict.TRUNCATED, Verdict.LOOP)
+"""Verdicts of pages whose text is written all the same."""
 _NO_SERVER = {"state": "absent", "phase": None, "eta_s": None, "model": None}
 
 
@@ -59,7 +61,7 @@ def read(state: str) -> dict[str, Any]:
         "paused": paused is not None,
         "documents": {one.value: counts["document"].get(one, 0) for one in DocumentState},
         "pages": {one.value: counts["page"].get(one, 0) for one in PageState},
-        "suspect": counts["verdict"].get(Verdict.SUSPECT, 0),
+        "suspect": sum(counts["verdict"].get(verdict, 0) for verdict in _DOUBTFUL),
         "oldest_queued_s": None if oldest is None else round(now - oldest, 1),
         "pages_per_min": round(rate, 1),
         "eta_s": _eta_s(counts["page"], rate),

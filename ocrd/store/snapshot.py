@@ -142,16 +142,24 @@ def pages(connection: sqlite3.Connection, document_id: int) -> list[dict[str, An
     ]
     tries: dict[int, list[dict[str, Any]]] = {page["id"]: [] for page in found}
     for row in connection.execute(
-        "SELECT page_id, attempts.number, engine, model_revision, prompt_mode, dpi, tokens, seconds, "
+        "SELECT page_id, attempts.number, engine, model_revision, prompt_mode, sampling, dpi, tokens, seconds, "
         "attempts.verdict, attempts.reason_code, attempts.reason, ended_at FROM attempts "
         "JOIN pages ON pages.id = page_id WHERE document_id = ? ORDER BY page_id, attempts.number",
         (document_id,),
     ):
-        attempt = dict(row)
+        attempt = {**dict(row), "sampling": json.loads(row["sampling"])}
         tries[attempt.pop("page_id")].append(attempt)
     for page in found:
         page["attempts"] = tries[page.pop("id")]
     return found
+
+
+def remarks(connection: sqlite3.Connection, document_id: int) -> dict[int, dict[str, Any]]:
+    """By page, what was noted while its text was made (`notes`), and what the second reader said (`testimony`)."""
+    return {
+        number: {"notes": body.get("notes", []), "testimony": body.get("testimony")}
+        for number, _, _, body in _results(connection, document_id)
+    }
 
 
 def outputs(connection: sqlite3.Connection, document_id: int) -> list[dict[str, str]]:
@@ -165,10 +173,18 @@ def outputs(connection: sqlite3.Connection, document_id: int) -> list[dict[str, 
 
 def page_texts(connection: sqlite3.Connection, document_id: int) -> Iterator[tuple[int, str, str, str]]:
     """Number, state, reason and text of each page, one in memory at a time."""
+    for number, state, reason, body in _results(connection, document_id):
+        yield number, state, reason, body.get("text", "")
+
+
+def _results(
+    connection: sqlite3.Connection, document_id: int
+) -> Iterator[tuple[int, str, str, Mapping[str, Any]]]:
+    """Number, state, reason and stored result of each page, {} without one."""
     for row in connection.execute(
         "SELECT number, state, reason, body FROM pages LEFT JOIN results ON results.id = result_id "
         "WHERE document_id = ? ORDER BY number",
         (document_id,),
     ):
         body: Mapping[str, Any] = json.loads(zlib.decompress(row["body"])) if row["body"] else {}
-        yield row["number"], row["state"], row["reason"], body.get("text", "")
+        yield row["number"], row["state"], row["reason"], body

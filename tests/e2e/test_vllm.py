@@ -180,7 +180,9 @@ def test_the_witness_finds_what_the_model_left_out_and_the_page_is_asked_again(o
         ocrd.env["OCRD_VLLM__BASE_URL"] = fake.base_url
         assert ocrd.run_once("--engine", "vllm").returncode == 0
     assert pages_of(ocrd, "scan.pdf") == [page_lines(31), page_lines(32)]
-    attempts = ocrd.show("scan.pdf")["page_list"][1]["attempts"]
+    page = ocrd.show("scan.pdf")["page_list"][1]
+    assert page["testimony"]["recall"] > 0.9
+    attempts = page["attempts"]
     assert [one["verdict"] for one in attempts] == ["suspect", "ok"]
     assert "second reader" in attempts[0]["reason"]
 
