@@ -216,7 +216,12 @@ class _Climb:
         attempt = replace(self._last, verdict=judgement.verdict, reason=judgement.reason)
         if best.stored is not None:  # then the last try is noted too, as what it was
             self._note(self._last)
-            attempt = replace(attempt, recognition=best.recognition)
+            attempt = replace(
+                attempt,
+                engine=best.recognition.engine,
+                seconds=best.recognition.seconds,
+                recognition=best.recognition,
+            )
         if judgement.verdict is Verdict.BLANK:
             return Reading(state=PageState.BLANK, attempt=attempt, stored=best.stored)
         if judgement.verdict is Verdict.REFUSED:

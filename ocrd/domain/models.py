@@ -74,6 +74,12 @@ class ModelProfile:
         """What a page is asked first."""
         return next(iter(self.prompts))
 
+    def question(self, mode: PromptMode, size: tuple[int, int]) -> str:
+        """What stands behind the image: prefix and prompt; for `GROUNDING` the box of the whole picture, in its
+        pixels."""
+        box = str([0, 0, *size]) if mode is PromptMode.GROUNDING else ""
+        return self.prefix + self.prompts[mode] + box
+
     def answers_with(self, mode: PromptMode) -> AnswerKind:
         """How an answer to this prompt is to be read."""
         return AnswerKind.CELLS if mode in _CELL_MODES else AnswerKind.TEXT

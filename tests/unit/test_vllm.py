@@ -98,7 +98,7 @@ def test_a_turned_page_is_read_when_it_is_turned_back(fake: FakeVllm, page: Page
     assert all(wide > high for wide, high in zip(widths, heights, strict=True)) == (turned == 180)
 
 
-@pytest.mark.parametrize("mode", [PromptMode.OCR, PromptMode.REGIONS])
+@pytest.mark.parametrize("mode", [PromptMode.OCR, PromptMode.GROUNDING, PromptMode.REGIONS])
 def test_other_modes_read_the_same_text(fake: FakeVllm, page: Page, mode: PromptMode) -> None:
     found = read_once(fake, page(4), prompt_mode=mode)
     assert squeezed(found.text) == page_lines(4)

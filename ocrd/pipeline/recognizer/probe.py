@@ -35,6 +35,8 @@ _ANSWER_TOKENS = 600
 _TOKENS_PER_BYTE = 0.5
 """Of a prompt, where the server does not count: on the safe side for English."""
 _MARGIN = 16
+_LARGEST = (99_999, 99_999)
+"""No picture is larger: the longest box that a prompt may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,8 @@ def _count_prompts(
 ) -> tuple[dict[PromptMode, int], bool]:
     """Tokens of each prompt without the image, by the server's own tokenizer; and whether it has told them."""
     counts: dict[PromptMode, int] = {}
-    for mode, prompt in profile.prompts.items():
-        whole = profile.template.replace("{prompt}", profile.prefix + prompt)
+    for mode in profile.prompts:
+        whole = profile.template.replace("{prompt}", profile.question(mode, _LARGEST))
         count = server.count_tokens(model, whole, guard) if whole else None
         if count is None:
             return {
@@ -133,7 +135,7 @@ def ask_known_page(server: ChatServer, served: Served, guard: Guard) -> None:
         )
     question = Question(
         picture=picture,
-        prompt=served.profile.prefix + served.profile.prompts[mode],
+        prompt=served.profile.question(mode, (picture.width, picture.height)),
         sampling=served.profile.sampling,
         max_tokens=min(room, _ANSWER_TOKENS),
     )

@@ -275,7 +275,7 @@ class _Page:
         picture = self._open.cut(part.box, part.size)
         question = Question(
             picture=picture,
-            prompt=self._served.profile.prefix + self._served.profile.prompts[mode],
+            prompt=self._served.profile.question(mode, part.size),
             sampling=sampling or self._sampling,
             max_tokens=part.max_tokens,
         )
@@ -290,7 +290,7 @@ class _Page:
 
     def _check_size(self, part: Part, mode: PromptMode, answer: Answer) -> None:
         """Boxes are in pixels of what the model saw: it has to be what was sent."""
-        if answer.prompt_tokens is None or not self._served.checked_tokens:
+        if answer.prompt_tokens is None or not self._served.checked_tokens or mode is PromptMode.GROUNDING:
             return
         tokens = answer.prompt_tokens - self._served.prompt_tokens[mode]
         if 0 < tokens < part.tokens:
