@@ -47,7 +47,7 @@ class _Candidate:
     stored: int | None = None
 
     @property
-    def score(self) -> tuple[float, ...]:
+    def score(self) -> tuple[float, bool, float, float]:
         return quality.score(self.judgement, self.recognition)
 
 

@@ -225,11 +225,11 @@ _RANK = {
 }
 
 
-def score(judgement: Judgement, recognition: Recognition) -> tuple[float, float, float]:
-    """How good an answer is, to be compared with others of the same page: its verdict first, then what the second
-    reader found of it (0.5 if there was none), then how much text it has."""
+def score(judgement: Judgement, recognition: Recognition) -> tuple[float, bool, float, float]:
+    """How good an answer is, to be compared with others of the same page: its verdict first, then whether it is the
+    model's, then what the second reader found of it (0.5 if there was none), then how much text it has."""
     letters = sum(letter.isalnum() for letter in recognition.text)
     rank = _RANK[judgement.verdict] if letters else min(_RANK[judgement.verdict], _RANK[Verdict.BLANK])
     heard = recognition.testimony
     agreed = 0.5 if heard is None else (float(heard["recall"]) + float(heard["precision"])) / 2
-    return float(rank), agreed, float(letters)
+    return float(rank), recognition.engine != TESSERACT, agreed, float(letters)

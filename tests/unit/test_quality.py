@@ -219,3 +219,8 @@ def test_of_two_doubtful_answers_the_one_that_was_seen_wins() -> None:
     seen = replace(answered("abc"), testimony={"recall": 0.9, "precision": 0.9})
     unseen = replace(answered("abc" * 50), testimony={"recall": 0.2, "precision": 0.5})
     assert score(doubt, seen) > score(doubt, unseen)
+
+
+def test_of_two_good_answers_the_models_wins() -> None:
+    good = Judgement(Verdict.OK)
+    assert score(good, answered(TEXT)) > score(good, answered(TEXT * 2, engine="tesseract"))
