@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -64,9 +65,12 @@ def _run(
     rasterizer: Rasterizer,
     engines: Engines,
 ) -> ExitCode:
+    gc.disable()  # what is imported stays to the end: looking through it takes 20 ms now and 30 then
     from ocrd.daemon.supervisor import Run, Supervisor
     from ocrd.telemetry import logs
 
+    gc.freeze()
+    gc.enable()
     state = state_dir(settings)
     show_bar = arguments.once and sys.stderr.isatty()
     # Log lines would tear the progress bar up; what was rejected stands in the table at the end.

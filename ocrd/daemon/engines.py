@@ -12,16 +12,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ocrd.daemon.witnessing import Witnesses
 from ocrd.domain.documents import Request
 from ocrd.domain.errors import ConfigError, ServiceMissing
 from ocrd.domain.models import PromptMode
 from ocrd.domain.ports import Recognizer
-from ocrd.domain.retry import Means
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 from ocrd.settings import Settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are used: the engine starts the sooner
+    from ocrd.daemon.witnessing import Witnesses
+    from ocrd.domain.retry import Means
     from ocrd.pipeline.recognizer.vllm import ServerOptions
 
 ENGINE_GROUP = "ocrd.engines"
@@ -56,6 +56,8 @@ class Engines:
     @property
     def means(self) -> Means:
         """What there is to climb the ladder with."""
+        from ocrd.domain.retry import Means
+
         modes = frozenset[PromptMode]() if self.server is None else self.server.modes
         return Means(modes=modes, has_second=self.second is not None)
 
@@ -82,6 +84,7 @@ def build_engines(settings: Settings) -> Engines:
 
 
 def _build_vllm(settings: Settings) -> Engines:
+    from ocrd.daemon.witnessing import Witnesses
     from ocrd.pipeline.recognizer.vllm import VllmRecognizer
 
     if not settings.vllm.base_url:

@@ -7,7 +7,6 @@ ends the daemon with an error, so that whoever runs it starts it anew; one bad f
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +79,6 @@ class Supervisor:
             parts = build.build(
                 run.settings, stores, self._rasterizer, self._engines, run.roots, once=run.once
             )
-            gc.freeze()  # all that was imported lives to the end: collecting it then would take 30 ms
             try:
                 return self._work(parts)
             finally:
