@@ -386,6 +386,18 @@ def test_a_job_that_is_killed_fails_its_page_and_the_next_one_works(desk: Desk, 
     assert marked(mark) == []
 
 
+def test_the_child_that_was_warmed_answers_first(tmp_path: Path, mark: str) -> None:
+    rasterizer = Rasterizer(RenderPolicy(), workers=3)
+    rasterizer.warm()
+    warmed = marked(mark)
+    assert len(warmed) == 1
+    desk = Desk(tmp_path, rasterizer)
+    assert desk.probe(documents.pdf(b""), MediaType.PDF) == 1
+    assert marked(mark) == warmed
+    rasterizer.close()
+    assert marked(mark) == []
+
+
 def test_a_child_that_was_killed_is_replaced_and_costs_nothing(
     make_desk: Callable[[RenderPolicy], Desk], mark: str
 ) -> None:
@@ -678,6 +690,12 @@ def test_an_image_of_which_nothing_is_left_fails_as_damaged(desk: Desk) -> None:
     assert desk.render(data, kind=MediaType.PNG)[1].code is ReasonCode.RENDER_FAILED
     with pytest.raises(InputRejected) as caught:
         desk.probe(data[:20], MediaType.PNG)
+    assert caught.value.code is ReasonCode.DAMAGED
+
+
+def test_a_broken_jpeg_is_told_in_words(desk: Desk) -> None:
+    with pytest.raises(InputRejected, match="its header is broken") as caught:
+        desk.probe(b"\xff\xd8\xff\xe0" + bytes(40), MediaType.JPEG)
     assert caught.value.code is ReasonCode.DAMAGED
 
 
