@@ -137,8 +137,11 @@ def test_a_server_that_goes_away_pauses_the_queue_and_coming_back_it_goes_on(ocr
 
 
 def rests(ocrd: Ocrd) -> dict[str, Any] | None:
+    """The status once the queue rests and no page is in hand: a server that is back before a page's fault is looked
+    into would say that the page is to blame."""
     status = ocrd.status()
-    return status if status["engine"] and status["engine"]["problem"] else None
+    engine = status["engine"]
+    return status if engine and engine["problem"] and not engine["reading"] else None
 
 
 def test_a_killed_daemon_goes_on_with_the_next_page(ocrd: Ocrd) -> None:
