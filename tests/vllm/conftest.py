@@ -21,13 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def vllm_python() -> Path:
     """The Python of the virtual environment that vLLM is installed in."""
     folder = Path(os.environ.get("OCRD_TEST_VLLM") or ROOT / ".vllm")
-    python = folder / "bin" / "python"
-    if not python.exists():
+    if not (folder / "bin" / "vllm").exists():
         reason = f"no vLLM in {folder}; install it with: script/vllm"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return python
+    return folder / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

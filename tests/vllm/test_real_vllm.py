@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -32,6 +33,8 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 DOTS, QWEN2, QWEN3 = "tiny-dots.ocr", "tiny-qwen2-vl", "tiny-qwen3-vl"
 FLAGS = {DOTS: DOTS_FLAGS, QWEN2: (), QWEN3: ()}
+PLACEHOLDER = {DOTS: "<|imgpad|>", QWEN2: "<|image_pad|>", QWEN3: "<|image_pad|>"}
+"""What stands in a prompt for the image."""
 SIZES = [
     (28, 28), (56, 56), (57, 57), (60, 300), (64, 64), (100, 100), (123, 456), (256, 256), (300, 200), (333, 777),
     (400, 90), (480, 640), (500, 500), (561, 559), (600, 799), (640, 480), (700, 1000), (768, 768), (800, 600), (827, 1170),
@@ -64,6 +67,31 @@ def draw(folder: Path, width: int, height: int, dpi: float = 200) -> PageImage:
 
 def read(one: VllmRecognizer, page: PageImage, **changes: Any) -> Recognition:
     return one.recognize(page, Request(languages=("rus", "eng"), timeout_s=120, **changes), Event())
+
+
+def rendered(server: RealServer, prompt: str, size: tuple[int, int]) -> str:
+    """The text that the server makes of a question of ours, with the placeholder repeated for each of the image's tokens."""
+    profile = profile_of(server.model)
+    picture = OpenPage(Image.new("L", size, 200)).cut(None, size)
+    question = Question(picture=picture, prompt=prompt, sampling=profile.sampling, max_tokens=4)
+    with closing(ChatServer(server.base_url, "")) as chat:
+        messages = chat._request(server.model, question)["messages"]
+    tokens = post(server, "tokenize", {"model": server.model, "messages": messages})["tokens"]
+    text = post(server, "detokenize", {"model": server.model, "tokens": tokens})["prompt"]
+    assert isinstance(text, str)
+    return text
+
+
+def post(server: RealServer, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What vLLM answers beside the interface of OpenAI."""
+    request = urllib.request.Request(
+        server.base_url.removesuffix("v1") + path,
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        told: dict[str, Any] = json.load(response)
+    return told
 
 
 def finish_or_fault(one: VllmRecognizer, page: PageImage, **changes: Any) -> str:
@@ -104,6 +132,23 @@ def test_prompt_tokens_are_the_computed_ones_for_images_of_all_sizes(server: Rea
                 answer = chat.ask(server.model, question, guard())
                 expected = around - 1 + image_tokens(*size, factor=profile.factor)
                 assert answer.prompt_tokens == expected, f"{sent} of {server.model}"
+
+
+@pytest.mark.parametrize("size", [(280, 280), (1652, 2352)], ids=str)
+def test_the_server_makes_of_our_messages_what_the_profile_says(
+    server: RealServer, size: tuple[int, int]
+) -> None:
+    """To the letter, for each prompt; the placeholder stands once, and as often repeated as the image has tokens."""
+    profile = profile_of(server.model)
+    size = smart_resize(
+        *size, factor=profile.factor, min_pixels=profile.min_pixels, max_pixels=profile.max_pixels
+    )
+    tokens = image_tokens(*size, factor=profile.factor)
+    for prompt in profile.prompts.values():
+        whole = profile.template.replace("{prompt}", profile.prefix + prompt)
+        assert whole.count(PLACEHOLDER[server.model]) == 1
+        expected = whole.replace(PLACEHOLDER[server.model], PLACEHOLDER[server.model] * tokens)
+        assert rendered(server, profile.prefix + prompt, size) == expected
 
 
 def test_the_server_passes_the_probe_and_reads_a_page(server: RealServer, page: PageImage) -> None:
@@ -223,11 +268,12 @@ def _sizes_to_compare() -> Iterator[tuple[int, int, int, int, int]]:
 # --- the wrong template -------------------------------------------------------------------------------------
 
 
-def test_dots_ocr_with_its_array_template_is_refused_by_name(servers: Servers, tiny_models: Path) -> None:
-    wrong = str(tiny_models / DOTS / "array_template.jinja")
-    server = servers.get(
-        DOTS, "--trust-remote-code", "--chat-template-content-format", "openai", "--chat-template", wrong
-    )
+def test_dots_ocr_that_was_started_without_its_content_format_is_refused_by_name(servers: Servers) -> None:
+    """vLLM then finds the branch for content in parts: nobody speaks, and our placeholder stands beside its own."""
+    server = servers.get(DOTS, "--trust-remote-code")
+    prefix, pad = profile_of(DOTS).prefix, PLACEHOLDER[DOTS]
+    image = prefix.replace(pad, pad * 100)
+    assert rendered(server, prefix + "Read.", (280, 280)) == f"{image}{prefix}Read.<|assistant|>"
     with closing(recognizer(server)) as one, pytest.raises(ServerFault, match="chat template") as caught:
         one.check(timeout_s=120)
     assert "--chat-template-content-format string" in caught.value.hint

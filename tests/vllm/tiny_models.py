@@ -60,19 +60,21 @@ QWEN_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 QWEN2_SYSTEM = "{% if loop.first and m['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
-DOTS_STRING_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}<|user|>{{ m['content'] }}<|endofuser|>"
-    "{% elif m['role'] == 'assistant' %}<|assistant|>{{ m['content'] }}<|endofassistant|>{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+DOTS_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'system' %}<|system|>{{ m.content }}<|endofsystem|>\n"
+    "{% elif m.role == 'user' %}USER"
+    "{% else %}<|assistant|>{{ m.content }}{% if not loop.last %}<|endofassistant|>{% endif %}{% endif %}{% endfor %}"
+    "{% if messages[-1].role != 'assistant' %}<|assistant|>{% endif %}"
 )
-"""As in the model's `tokenizer_config.json`: the content is a string."""
-DOTS_ARRAY_TEMPLATE = (
-    "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' or c['type'] == 'image_url' %}<|img|><|imgpad|><|endofimg|>"
-    "{% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+DOTS_STRING = "<|user|>{{ m.content }}<|endofuser|>"
+"""In the model's `tokenizer_config.json`: the content is a string."""
+DOTS_PARTS = (
+    "{% if m.content is string %}" + DOTS_STRING + "{% else %}{% for c in m.content %}"
+    "{% if c['type'] == 'image' or 'image' in c or 'image_url' in c %}<|img|><|imgpad|><|endofimg|>"
+    "{% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}{% endif %}"
 )
-"""As in its `chat_template.json`: content in parts, and no word of who speaks. With it the real model invents text."""
+"""In its `chat_template.json`, the file that vLLM takes: content in parts is put without a word of who speaks, and the
+real model then invents text (intel/llm-scaler, pull request 682)."""
 
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 IMAGES: dict[str, Any] = {
@@ -230,9 +232,9 @@ def make_qwen2_vl(folder: Path, answer: Sequence[str] = PLAIN_ANSWER, *, loop: b
 
 
 def make_dots_ocr(folder: Path) -> None:
-    ids = write_tokenizer(folder, DOTS_SPECIAL, CELLS_ANSWER, DOTS_STRING_TEMPLATE, "<|endofassistant|>")
-    write(folder / "chat_template.json", {"chat_template": DOTS_ARRAY_TEMPLATE})
-    (folder / "array_template.jinja").write_text(DOTS_ARRAY_TEMPLATE)
+    of_tokenizer, of_processor = (DOTS_TEMPLATE.replace("USER", user) for user in (DOTS_STRING, DOTS_PARTS))
+    ids = write_tokenizer(folder, DOTS_SPECIAL, CELLS_ANSWER, of_tokenizer, "<|endofassistant|>")
+    write(folder / "chat_template.json", {"chat_template": of_processor})
     # Like the real checkpoint: vLLM knows the architecture, but not the configuration, which comes as remote code.
     (folder / "configuration_dots.py").write_text(
         "from vllm.transformers_utils.configs.dotsocr import DotsOCRConfig as _Base\n\n\n"
@@ -251,9 +253,10 @@ def make_dots_ocr(folder: Path) -> None:
             "spatial_merge_size": 2, "temporal_patch_size": 1, "use_bias": False, "is_causal": False,
         },
     })  # fmt: skip
+    # The real one names a class of its remote code, derived from this. Where it can be loaded, its template is taken.
     write(folder / "preprocessor_config.json", {
         **IMAGES, **CLIP, "temporal_patch_size": 1, "patch_size": 14, "min_pixels": 3136, "max_pixels": 11289600,
-        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "DotsVLProcessor",
+        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor",
     })  # fmt: skip
     write(folder / "generation_config.json", {
         "eos_token_id": [ids["<|endoftext|>"], ids["<|endofassistant|>"]], "max_length": 32768,
