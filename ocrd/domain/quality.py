@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ocrd.domain.documents import PageImage, Recognition
+from ocrd.domain.documents import Box, PageImage, Recognition
 from ocrd.domain.jobs import Verdict
 from ocrd.domain.models import PROFILES
 from ocrd.domain.rendering import PICTURE
-from ocrd.domain.repetition import find_block_loop, find_loop
+from ocrd.domain.repetition import Loop, find_block_loop, find_loop
 from ocrd.domain.scripts import script_report, unexpected
 
 BLANK_INK = 1e-5
@@ -124,18 +124,33 @@ FEW_LETTERS = 60
 PICTURE_SHARE = 0.6
 PICTURE_LETTERS = 20
 """A picture over so much of the page and no more letters than this beside it: its own text was not read."""
+_TAG = re.compile(r"<[^<>]{0,200}>")
 TALK_LETTERS = 400
 """A longer answer that begins like talk is a letter or an article that does."""
 _TALK = re.compile(
-    r"^\W*(?:i['’]?m sorry|i am sorry|sorry, (?:but )?i|i can(?:no|['’])t (?:assist|help|read|see|extract|process)"
-    r"|as an ai|the (?:image|picture|photo)(?: you)? (?:provided |sent )?(?:shows|contains|depicts|is|appears)"
-    r"|this (?:image|picture) (?:shows|contains|depicts|appears)|there is no (?:visible |readable )?text in"
-    r"|no (?:visible |readable )?text(?: (?:is|was))?(?: found| detected| in the image)?\W*$|no_text\W*$"
-    r"|на (?:этом )?(?:изображении|картинке|фото)|изображение (?:содержит|показывает)|к сожалению, я не"
-    r"|извините, (?:но )?я не|я не могу (?:прочитать|распознать|помочь|извлечь)|!\[[^\]]*\]\([^)]*\)\W*$)",
+    r"^\W*(?:(?:sure|certainly|unfortunately)\W+)?(?:"
+    r"(?:i['’]?m sorry|i am sorry|sorry)\W+(?:but )?(?:i|there|the|this)\b|as an ai\b|read all the text\b"
+    r"|i(?:['’]m| am)? (?:can(?:no|['’])t|unable to|not able to) (?:\w+ )?(?:assist|help|read|see|view|extract|process)"
+    r"|(?:the|this) (?:image|picture|page|document)(?: you)? (?:provided |sent )?"
+    r"(?:shows|contains|depicts|appears|is (?:blank|empty|a |an |too |not ))|this is an? (?:image|picture|scan|photo)\b"
+    r"|there is no (?:visible |readable )?text\b|here is the (?:extracted )?text[^\n]{0,40}:\W*$"
+    r"|(?:no[ _](?:visible |readable )?text|image|picture|blank page)(?: (?:is|was))?"
+    r"(?: found| detected| in the image)?\W*$"
+    r"|на (?:этом |данном )?(?:изображении|картинке|фото) (?:\w+ )?(?:показан|изображ[её]н|представлен|вид(?:ен|на|но|ны)\b"
+    r"|нет\b|отсутств|содерж|находится)"
+    r"|изображение (?:пуст|содержит|показывает)|(?:извините|к сожалению)\W+(?:но )?(?:я не|не могу|текст не)"
+    r"|я не (?:могу (?:прочитать|распознать|помочь|извлечь)|вижу текст)|(?:нет текста|текст (?:отсутствует|не найден))\W*$)",
     re.IGNORECASE,
 )
-_ECHO_LETTERS = 30
+"""How models speak of a page instead of reading it. A caption (`На фото: директор школы`), a licence (`The image is
+licensed under …`) and a letter (`I'm sorry for your loss`) look otherwise."""
+_LINK = re.compile(r"!\[[^\[\]]{0,200}\]\([^()]{0,200}\)")
+ECHO_LETTERS, ECHO_REST = 20, 12
+"""A piece of a prompt, and how many letters may stand beside it: `Bounding Box` and `Text` are words of documents."""
+MOST_OFF_PAGE = 0.5
+"""A share of an answer's letters: more of them stand where there is no page."""
+SLIVER = 2
+"""Pixels of a box at the page's edge that nothing is written in; boxes are cut to the page before they come here."""
 
 
 def _judge_finish(recognition: Recognition) -> Judgement | None:
@@ -151,7 +166,7 @@ def _judge_model_text(
     page: PageImage, recognition: Recognition, languages: Sequence[str]
 ) -> Judgement | None:
     text = recognition.text.strip()
-    loop = find_block_loop(recognition.blocks) or find_loop(text)
+    loop = _find_loop(recognition)
     if loop is not None:
         pattern = " ".join(loop.pattern.split())[:60]
         return Judgement(Verdict.LOOP, f"the text says {loop.count} times: {pattern}", Cause.LOOP)
@@ -162,31 +177,50 @@ def _judge_model_text(
     if _is_picture_only(page, recognition, text):
         reason = "a picture covers the page, and no text was read in it"
         return Judgement(Verdict.SUSPECT, reason, Cause.PICTURE_ONLY)
-    doubt = _too_much_text(page, text)
+    doubt = _too_much_text(page, text) or _off_page(page, recognition)
     if doubt is not None:
         return doubt
     strange = unexpected(script_report(text), languages)
     return Judgement(Verdict.SUSPECT, strange, Cause.SCRIPTS) if strange else None
 
 
-def _is_talk(text: str) -> bool:
-    """Whether an answer speaks of the page, or of the prompt, and does nothing else."""
-    if _letters(text) > TALK_LETTERS:
-        return False
-    return _TALK.match(text) is not None or any(
-        text in prompt for prompt in _PROMPTS if _letters(text) >= _ECHO_LETTERS
+def _find_loop(recognition: Recognition) -> Loop | None:
+    """In the regions, in each of them (the empty cells of a table are not in the text), and in the text."""
+    tables = (block.text for block in recognition.blocks if "<t" in block.text)
+    return find_block_loop(recognition.blocks) or next(
+        (loop for text in (*tables, recognition.text) if (loop := find_loop(text)) is not None), None
     )
 
 
-_PROMPTS = tuple(prompt for profile in PROFILES.values() for prompt in profile.prompts.values())
+def _is_talk(text: str) -> bool:
+    """Whether an answer speaks of the page, or of the prompt, and does nothing else."""
+    if _letters(text) <= TALK_LETTERS and _TALK.match(text):
+        return True
+    rest, links = _LINK.subn("", text)
+    return _is_echo(text) or (links > 0 and not any(map(str.isalnum, rest)))
+
+
+def _is_echo(text: str) -> bool:
+    """Whether it is a prompt, or a piece of one, and hardly anything else."""
+    said = _squeezed(text)
+    for prompt in _PROMPTS:
+        if _letters(said) >= ECHO_LETTERS and said in prompt:
+            return True
+        if prompt in said and _letters(said) - _letters(prompt) <= ECHO_REST:
+            return True
+    return False
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .:`\"'*")
+
+
+_PROMPTS = tuple(_squeezed(prompt) for profile in PROFILES.values() for prompt in profile.prompts.values())
 
 
 def _is_picture_only(page: PageImage, recognition: Recognition, text: str) -> bool:
-    covered = sum(
-        (block.box[2] - block.box[0]) * (block.box[3] - block.box[1])
-        for block in recognition.blocks
-        if block.category == PICTURE
-    )
+    pictures = {block.box for block in recognition.blocks if block.category == PICTURE}
+    covered = sum(_area_on_page(page, box) for box in pictures)
     return (
         covered > PICTURE_SHARE * page.width * page.height
         and _letters(text) < PICTURE_LETTERS
@@ -196,7 +230,7 @@ def _is_picture_only(page: PageImage, recognition: Recognition, text: str) -> bo
 
 def _too_much_text(page: PageImage, text: str) -> Judgement | None:
     """More text than the page has ink, or room, for."""
-    letters = sum(letter.isalnum() for letter in text)
+    letters = sum(letter.isalnum() for letter in _TAG.sub("", text))
     ink = max(page.ink, page.faint_ink)
     if letters > max(FEW_LETTERS, THIN * LETTERS_PER_INK * ink):
         reason = f"{letters} letters were read, but only {ink:.2%} of the page is covered with ink"
@@ -208,6 +242,32 @@ def _too_much_text(page: PageImage, text: str) -> Judgement | None:
     return None
 
 
+def _off_page(page: PageImage, recognition: Recognition) -> Judgement | None:
+    """Most of the text in places that the page does not have."""
+    letters = {True: 0, False: 0}
+    for block in recognition.blocks:
+        letters[_is_off_page(page, block.box)] += _letters(_TAG.sub("", block.text))
+    if letters[True] <= max(FEW_LETTERS, MOST_OFF_PAGE * sum(letters.values())):
+        return None
+    reason = f"{letters[True]} of {sum(letters.values())} letters were read outside of the page"
+    return Judgement(Verdict.SUSPECT, reason, Cause.DENSITY)
+
+
+def _is_off_page(page: PageImage, box: Box) -> bool:
+    left, top, right, bottom = box
+    at_edge = left <= 0 or top <= 0 or right >= page.width or bottom >= page.height
+    if at_edge and min(right - left, bottom - top) <= SLIVER:
+        return True
+    return _area_on_page(page, box) < (right - left) * (bottom - top) / 2
+
+
+def _area_on_page(page: PageImage, box: Box) -> int:
+    """Pixels of a box that are the page's."""
+    across = min(box[2], page.width) - max(box[0], 0)
+    down = min(box[3], page.height) - max(box[1], 0)
+    return max(0, across) * max(0, down)
+
+
 def _letters(text: str) -> int:
     return sum(letter.isalpha() for letter in text)
 
@@ -215,21 +275,32 @@ def _letters(text: str) -> int:
 # --- which of several answers is the best -------------------------------------------------------------------
 
 _RANK = {
-    Verdict.OK: 6,
-    Verdict.SUSPECT: 5,
-    Verdict.TRUNCATED: 4,
+    Verdict.OK: 5,
+    Verdict.SUSPECT: 4,
+    Verdict.TRUNCATED: 3,
     Verdict.LOOP: 3,
     Verdict.BLANK: 2,
     Verdict.REFUSED: 1,
     Verdict.FAULT: 0,
 }
+"""An answer that was cut off and one that went in circles are worth what could be read in them."""
 
 
 def score(judgement: Judgement, recognition: Recognition) -> tuple[float, bool, float, float]:
-    """How good an answer is, to be compared with others of the same page: its verdict first, then whether it is the
-    model's, then what the second reader found of it (0.5 if there was none), then how much text it has."""
-    letters = sum(letter.isalnum() for letter in recognition.text)
-    rank = _RANK[judgement.verdict] if letters else min(_RANK[judgement.verdict], _RANK[Verdict.BLANK])
+    """How good an answer is, to be compared with others of the same page; the greatest wins, and all can be compared.
+
+    First its verdict: `ok` before all others, an answer without a single letter behind all that have some. Then
+    whether it is the model's, then what the second reader found of it (0.5 if there was none), then how many letters
+    and digits it has; of a loop, those of one round.
+    """
+    loop = find_loop(recognition.text) if judgement.cause is Cause.LOOP else None
+    text = recognition.text
+    if loop is not None:
+        text = text[: loop.start + len(loop.pattern)] + text[loop.end :]
+    letters = sum(letter.isalnum() for letter in text)
+    rank = _RANK[judgement.verdict]
+    if not letters and judgement.verdict is not Verdict.OK:  # a good answer may be a row of ticks
+        rank = min(rank, _RANK[Verdict.BLANK])
     heard = recognition.testimony
     agreed = 0.5 if heard is None else (float(heard["recall"]) + float(heard["precision"])) / 2
     return float(rank), recognition.engine != TESSERACT, agreed, float(letters)

@@ -25,15 +25,21 @@ UNEXPECTED_SHARE, UNEXPECTED_LETTERS = 0.1, 12
 MIXED_SHARE, MIXED_WORDS = 0.05, 4
 """More words that mix two alphabets than this: on clean text of either language there is none."""
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_SWAPPED = re.compile(
+    r"(?<![\w.,-])(?:\d+[OОoоЗ]\d+|[а-яё]{2,}[03][а-яё]{2,})(?![\w.,-]*[^\W\d_])",
+)
+"""`2О24` and `дог0вор`. A formula (Al2O3), a code (МС21, 4G) and a size (4х4) look otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptReport:
-    """Letters by script, words of three letters and more, and those of them that mix Cyrillic and Latin letters."""
+    """Letters by script, words of three letters and more, and what is wrong in words: those that mix Cyrillic and Latin
+    letters, and those with a letter for a digit or a digit for a letter (О and 0, З and 3)."""
 
     letters: Counter[str]
     words: int
     mixed: tuple[str, ...]
+    swapped: tuple[str, ...] = ()
 
 
 def script_report(text: str) -> ScriptReport:
@@ -41,7 +47,7 @@ def script_report(text: str) -> ScriptReport:
     letters = Counter(script_of(letter) for letter in text if letter.isalpha())
     words = _WORD.findall(text)
     mixed = tuple(word for word in words if {LATIN, CYRILLIC} <= {script_of(letter) for letter in word})
-    return ScriptReport(letters, len(words), mixed)
+    return ScriptReport(letters, len(words), mixed, tuple(_SWAPPED.findall(text)))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -66,6 +72,8 @@ def unexpected(report: ScriptReport, languages: Iterable[str]) -> str:
     if strange >= UNEXPECTED_LETTERS and strange > UNEXPECTED_SHARE * total:
         worst = max(others, key=lambda script: others[script]).capitalize()
         return f"{strange} of {total} letters are of scripts that are not expected, most of them {worst}"
-    if len(report.mixed) >= MIXED_WORDS and len(report.mixed) > MIXED_SHARE * report.words:
-        return f"{len(report.mixed)} of {report.words} words mix two alphabets, e.g. {report.mixed[0]}"
+    wrong = report.mixed + report.swapped
+    if len(wrong) >= MIXED_WORDS and len(wrong) > MIXED_SHARE * report.words:
+        what = "mix two alphabets" if report.mixed else "have digits for letters, or letters for digits"
+        return f"{len(wrong)} of {max(report.words, len(wrong))} words {what}, e.g. {wrong[0]}"
     return ""
