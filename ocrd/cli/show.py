@@ -89,12 +89,14 @@ def _attempt_line(attempt: dict[str, Any]) -> str:
     parts = [
         f"{attempt['number']}. {attempt['engine']}",
         attempt["model_revision"],
+        attempt["prompt_mode"],
         f"{attempt['seconds']:.2f} s",
     ]
     if attempt["dpi"]:
         parts.append(f"{attempt['dpi']:g} DPI")
     parts.append(attempt["verdict"])
-    return ", ".join(part for part in parts if part)
+    line = ", ".join(part for part in parts if part)
+    return f"{line}: {clean(attempt['reason'])}" if attempt["reason"] else line
 
 
 def _moment(seconds: float) -> str:

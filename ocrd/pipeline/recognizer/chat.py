@@ -277,6 +277,6 @@ def _message_of(err: openai.APIStatusError) -> str:
 def _unreachable(base_url: str, err: Exception) -> ServerFault:
     cause = err if isinstance(err, httpx2.HTTPError | TimeOver) else err.__cause__
     if isinstance(cause, httpx2.ConnectError):
-        return ServerFault(f"no server at {base_url}: {cause}", hint="start it, or: ocrd doctor")
+        return ServerFault(f"no server at {base_url}: {cause}", hint="start it, or correct [vllm] base_url")
     why = "no answer in time" if isinstance(cause, TimeOver | httpx2.TimeoutException) else str(cause)
     return ServerFault(f"the connection to {base_url} broke: {why}", hint="ocrd doctor", in_hand=True)
