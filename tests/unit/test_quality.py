@@ -156,6 +156,14 @@ def test_a_loop_over_regions_is_found() -> None:
         "NO_TEXT",
         "There is no visible text in this image.",
         "Extract the text content from this image.",
+        "Read all the text in the image.",
+        "Extract the text content from this image.\nText",
+        "Here is the text from the image:",
+        "Unfortunately, I cannot read the text.",
+        "I'm unable to view images.",
+        "[image]",
+        "Текст отсутствует.",
+        "![](a.png)\n\n![](b.png)",
     ],
 )
 def test_talk_about_the_page_is_not_its_text(talk: str) -> None:
@@ -164,6 +172,49 @@ def test_talk_about_the_page_is_not_its_text(talk: str) -> None:
 
 def test_a_document_that_begins_like_talk_is_a_document() -> None:
     assert verdict("I'm sorry, I can't come to the meeting. " + TEXT * 6) == (Verdict.OK, Cause.NONE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "На фото: директор школы Иванова с учениками 5-Б класса",
+        "На изображении 4 приведена схема подключения насоса",
+        "The image is licensed under CC BY 4.0.",
+        "I'm sorry for your loss.",
+        "Text",
+        "![diagram](image.png)\n" + TEXT,
+        TEXT + " I'm sorry, I can't assist with that. " + TEXT,
+        "Extract the text content from this image.\n" + TEXT,
+    ],
+)
+def test_captions_letters_and_quotations_are_text(text: str) -> None:
+    assert verdict(text) == (Verdict.OK, Cause.NONE)
+
+
+@pytest.mark.parametrize("text", ["![]()" * 100_000 + "a", "![" * 300_000, "I'm sorry" + " " * 500_000])
+@pytest.mark.timeout(20)
+def test_marks_without_words_are_judged_in_time(text: str) -> None:
+    assert judge(INKED, answered(text), ("rus",)).verdict in set(Verdict)
+
+
+def test_text_beside_the_page_is_doubted() -> None:
+    beyond = tuple(Block(category="Text", box=(9, 5000 + n, 900, 5090 + n), text=TEXT) for n in range(3))
+    slivers = tuple(Block(category="Text", box=(9, 2338, 900 + n, 2339), text=TEXT) for n in range(3))
+    for blocks in (beyond, slivers):
+        assert verdict(TEXT, blocks=blocks) == (Verdict.SUSPECT, Cause.DENSITY)
+    inside = tuple(Block(category="Text", box=(9, 90 * n, 900, 90 * n + 80), text=TEXT) for n in range(4))
+    assert verdict(TEXT, blocks=(*inside, *slivers)) == (Verdict.OK, Cause.NONE), "most of it is on the page"
+
+
+def test_a_loop_of_empty_cells_is_found_where_the_text_does_not_show_it() -> None:
+    table = "<table>" + "<tr><td></td><td></td></tr>" * 150 + "</table>"
+    blocks = (Block(category="Table", box=(10, 10, 900, 900), text=table),)
+    assert verdict(TEXT, blocks=blocks) == (Verdict.LOOP, Cause.LOOP)
+
+
+def test_one_picture_named_twice_covers_no_more_than_once() -> None:
+    picture = Block(category="Picture", box=(0, 0, 1650, 820), text="")
+    assert verdict("", blocks=(picture, picture)) == (Verdict.SUSPECT, Cause.NO_TEXT)
 
 
 def test_no_text_on_a_page_with_ink_is_doubted_and_without_ink_it_is_blank() -> None:
@@ -209,9 +260,30 @@ ALL_ANSWERS = st.builds(
 @given(ALL_ANSWERS, ALL_ANSWERS)
 def test_a_good_answer_is_always_better_than_another(one: Recognition, other: Recognition) -> None:
     judged = [(judge(INKED, answer), answer) for answer in (one, other)]
-    oks = [score(*pair) for pair in judged if pair[0].verdict is Verdict.OK and TEXT in pair[1].text]
+    oks = [score(*pair) for pair in judged if pair[0].verdict is Verdict.OK]
     others = [score(*pair) for pair in judged if pair[0].verdict is not Verdict.OK]
     assert all(ok > bad for ok in oks for bad in others)
+
+
+@given(st.lists(ALL_ANSWERS, min_size=2, max_size=4))
+def test_scores_put_all_answers_in_one_order(answers: list[Recognition]) -> None:
+    scores = [score(judge(INKED, answer), answer) for answer in answers]
+    assert all((one < other) + (one == other) + (one > other) == 1 for one in scores for other in scores)
+    best = max(scores)
+    assert all(best >= one for one in scores)
+
+
+def test_a_row_of_ticks_is_an_answer() -> None:
+    cut = answered(TEXT, finish="length")
+    assert score(judge(INKED, answered("☐ ☑")), answered("☐ ☑")) > score(judge(INKED, cut), cut)
+
+
+def test_the_longest_loop_is_not_the_best() -> None:
+    loop = Judgement(Verdict.LOOP, "x", Cause.LOOP)
+    assert score(loop, answered(TEXT)) > score(loop, answered("и так далее " * 900))
+    cut = Judgement(Verdict.TRUNCATED, "x", Cause.TRUNCATED)
+    assert score(loop, answered(TEXT)) > score(cut, answered("Дог")), "much was saved of the loop"
+    assert score(cut, answered("Дог")) > score(loop, answered(""))
 
 
 def test_of_two_doubtful_answers_the_one_that_was_seen_wins() -> None:

@@ -37,6 +37,19 @@ def test_words_of_two_alphabets_are_told() -> None:
     assert "mix two alphabets" in strange(mixed)
 
 
+def test_letters_among_digits_and_digits_among_letters_are_told() -> None:
+    assert script_report("2О24 год, дог0вор, 12З4").swapped == ("2О24", "дог0вор", "12З4")
+    assert "digits" in strange("дог0вор постав0ка тов3ра между ст0ронами")
+
+
+@pytest.mark.parametrize(
+    "word", ["Al2O3", "H2O", "МС21", "5G", "4х4", "АИ-95", "кв. 3а", "XIX", "C++", "1О2-АБ"]
+)
+def test_codes_and_formulas_are_words(word: str) -> None:
+    report = script_report(f"{word} " * 20)
+    assert report.swapped == report.mixed == ()
+
+
 def test_of_an_unknown_language_nothing_is_unexpected() -> None:
     assert strange("שלום עולם זה טקסט ארוך מאוד בעברית", "rus", "heb") == ""
 
