@@ -37,6 +37,8 @@ MANY_COUNT, MANY_LENGTH = 120, 600
 """Short signs and empty cells; a calendar has 31 columns, a line of spaced dots 75 dots."""
 RUN_LENGTH = 300
 """One to three signs over and over, without a line's end: 6 pt dots across an A4 page are 250."""
+SPACES_LENGTH = 2000
+"""Spaces and tabs in a row; where a model keeps columns apart by them, a line of the page is 200."""
 COUNTER_COUNT, COUNTER_LETTERS = 60, 6
 """The same words around numbers that only count up; a list of figures or tickets is a page long at most."""
 NUMBERS_COUNT = 120
@@ -187,7 +189,7 @@ def _end(text: str, end: int, period: int) -> int:
 def _is_loop(run: _Run, patience: float) -> bool:
     length, count = len(run.pattern) * run.count, run.count / patience
     if len(run.pattern) <= 3 and "\n" not in run.pattern:
-        return length / patience >= RUN_LENGTH and not run.pattern.isspace()
+        return length / patience >= (SPACES_LENGTH if run.pattern.isspace() else RUN_LENGTH)
     letters = _letters(_MARKUP.sub("", run.pattern))
     if letters < PROSE_LETTERS:
         return (count >= FORM_COUNT and length >= FORM_LENGTH) or (

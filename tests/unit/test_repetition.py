@@ -88,6 +88,7 @@ FINE = {
         "| Услуги связи по договору оказания услуг за отчётный период согласно акту | шт | 1 | 150,00 |\n"
     )
     * 30,
+    "columns kept apart by spaces": "\n".join(f"{name}{' ' * 400}{p}" for _, name, p, _ in rows(30)),
     "dashes between parts": ("-" * 120 + "\n" + RUSSIAN) * 3,
 }
 LOOPS = {
@@ -104,6 +105,7 @@ LOOPS = {
     "a short phrase": RUSSIAN + "и так далее " * 60,
     "a short sentence": RUSSIAN + "Товар отгружен и оплачен. " * 12,
     "a sentence on each line": ENGLISH + "The customer shall pay for the goods in full and within thirty days of receipt.\n" * 12,
+    "spaces": RUSSIAN + " " * 4000 + ENGLISH,
     "cells in one row": "<table><tr>" + "<td></td>" * 150,
     "a short counter": RUSSIAN + "".join(f"Позиция {n}. " for n in range(80)),
     "a counter of days": "".join(f"{n % 28 + 1:02d}.02.2026 Оплата поставщику\n" for n in range(150)),
@@ -147,6 +149,8 @@ def test_a_watch_lets_documents_pass(name: str) -> None:
 
 ENDLESS = {
     "dots": ".",
+    "spaces": "  ",
+    "line ends": "\n",
     "a phrase": "и так далее и тому подобное ",
     "cells": "<tr><td></td><td></td></tr>",
     "a paragraph": PARAGRAPH,
