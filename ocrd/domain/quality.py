@@ -127,23 +127,36 @@ PICTURE_LETTERS = 20
 _TAG = re.compile(r"<[^<>]{0,200}>")
 TALK_LETTERS = 400
 """A longer answer that begins like talk is a letter or an article that does."""
+_SORRY = r"(?:(?:sure|certainly|unfortunately|sorry|i['’]?m sorry|i am sorry|извините|к сожалению)\W+(?:(?:but|но)\W+)?)?"
+_UNREADABLE = r"(?:(?:completely|entirely|mostly) )?(?:blank|empty|too |not (?:clear|readable|legible)|unreadable|illegible|blurry)"
 _TALK = re.compile(
-    r"^\W*(?:(?:sure|certainly|unfortunately)\W+)?(?:"
-    r"(?:i['’]?m sorry|i am sorry|sorry)\W+(?:but )?(?:i|there|the|this)\b|as an ai\b|read all the text\b"
-    r"|i(?:['’]m| am)? (?:can(?:no|['’])t|unable to|not able to) (?:\w+ )?(?:assist|help|read|see|view|extract|process)"
-    r"|(?:the|this) (?:image|picture|page|document)(?: you)? (?:provided |sent )?"
-    r"(?:shows|contains|depicts|appears|is (?:blank|empty|a |an |too |not ))|this is an? (?:image|picture|scan|photo)\b"
-    r"|there is no (?:visible |readable )?text\b|here is the (?:extracted )?text[^\n]{0,40}:\W*$"
+    rf"^\W*{_SORRY}(?:as an ai\b|read all the text\b"
+    r"|i(?:['’]m| am)? (?:can(?:no|['’])t|unable to|not able to) (?:\w+ )?"
+    r"(?:assist|help|read|see|view|extract|process|transcribe|recogni[sz]e|identify)"
+    r"|i (?:don['’]t|do not) see (?:any|an?) (?:\w+ )?(?:text|image)"
+    r"|(?:the|this)(?: provided| given| attached)? (?:image|picture)(?: you)? (?:provided |sent )?"
+    rf"(?:shows|contains|depicts|appears|does(?: not|n['’]t) (?:contain|show|have)|is (?:an? |{_UNREADABLE}))"
+    r"|(?:the|this)(?: provided| given| attached)? (?:page|document)(?: you)? (?:provided |sent )?"
+    rf"(?:appears to be|(?:contains|has) no (?:\w+ )?text\b|does(?: not|n['’]t) contain any|is {_UNREADABLE})"
+    r"|it (?:appears|seems|looks like)(?: that)? (?:the|this) (?:image|picture|page|document) "
+    r"|the text (?:in|on) (?:the|this) (?:image|picture|page) (?:is (?:not|too|un|il)|can(?:no|['’])t)"
+    r"|this is an? (?:image|picture|scan|photo)\b"
+    r"|there(?: is|['’]s| (?:seems|appears) to be) no (?:visible |readable |legible )?text\b"
+    r"|here is the (?:extracted )?text[^\n]{0,40}:\W*$"
     r"|(?:no[ _](?:visible |readable )?text|image|picture|blank page)(?: (?:is|was))?"
     r"(?: found| detected| in the image)?\W*$"
     r"|на (?:этом |данном )?(?:изображении|картинке|фото) (?:\w+ )?(?:показан|изображ[её]н|представлен|вид(?:ен|на|но|ны)\b"
-    r"|нет\b|отсутств|содерж|находится)"
-    r"|изображение (?:пуст|содержит|показывает)|(?:извините|к сожалению)\W+(?:но )?(?:я не|не могу|текст не)"
-    r"|я не (?:могу (?:прочитать|распознать|помочь|извлечь)|вижу текст)|(?:нет текста|текст (?:отсутствует|не найден))\W*$)",
+    r"|нет\b|отсутств|содерж|находится)|на (?:этой |данной )?странице (?:нет|отсутствует) текст"
+    r"|изображение (?:пуст|содержит|показывает|не (?:содержит|чита))|страница (?:пуста\b|не содержит текста)"
+    r"|(?:я )?не (?:могу|смог|удалось|уда[её]тся) (?:прочитать|распознать|помочь|извлечь|разобрать|обработать)"
+    r"|я не вижу (?:\w+ )?текст"
+    r"|(?:текст на (?:изображении|картинке|странице) |текст )(?:не (?:найден|читается|разборчив|распозна)|неразборчив|отсутствует)"
+    r"\w*\W*$|нет текста\W*$)",
     re.IGNORECASE,
 )
 """How models speak of a page instead of reading it. A caption (`На фото: директор школы`), a licence (`The image is
-licensed under …`) and a letter (`I'm sorry for your loss`) look otherwise."""
+licensed under …`), a letter (`I'm sorry for your loss`) and what documents say of themselves (`This document is not a
+VAT invoice`) look otherwise."""
 _LINK = re.compile(r"!\[[^\[\]]{0,200}\]\([^()]{0,200}\)")
 ECHO_LETTERS, ECHO_REST = 20, 12
 """A piece of a prompt, and how many letters may stand beside it: `Bounding Box` and `Text` are words of documents."""

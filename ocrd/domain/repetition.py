@@ -27,6 +27,8 @@ PROSE_COUNT, PROSE_LENGTH = 6, 600
 """So often nobody writes a longer sentence without a line's end."""
 LINES_COUNT = 40
 """Lines or rows of the same words. A sheet has 24 labels, a form 25 signatures."""
+SENTENCE_COUNT, SENTENCE_LETTERS = 12, 60
+"""Full lines of the same words, nothing else between: the lines of labels and of cards are shorter than that."""
 PASSAGE_COUNT, PASSAGE_LENGTH, PASSAGE_LETTERS = 6, 3000, 200
 """Paragraphs are not printed so often on one page, be there a line's end between them; four coupons are."""
 FORM_COUNT, FORM_LENGTH = 60, 1500
@@ -35,6 +37,8 @@ MANY_COUNT, MANY_LENGTH = 120, 600
 """Short signs and empty cells; a calendar has 31 columns, a line of spaced dots 75 dots."""
 RUN_LENGTH = 300
 """One to three signs over and over, without a line's end: 6 pt dots across an A4 page are 250."""
+SPACES_LENGTH = 2000
+"""Spaces and tabs in a row; where a model keeps columns apart by them, a line of the page is 200."""
 COUNTER_COUNT, COUNTER_LETTERS = 60, 6
 """The same words around numbers that only count up; a list of figures or tickets is a page long at most."""
 NUMBERS_COUNT = 120
@@ -153,8 +157,8 @@ def _runs(text: str) -> Iterator[_Run]:
         period = again - at
         count = _repeats(text, at, period) if again >= 0 else 1
         if count >= 3:
-            start = _begin(text, at, period)
-            whole = (at + count * period - start) // period
+            start, end = _begin(text, at, period), _end(text, at + count * period, period)
+            whole = (end - start) // period
             yield _Run(start, start + whole * period, text[start : start + period], whole)
         at += max(_STEP, (count - 1) * period)
 
@@ -174,21 +178,36 @@ def _begin(text: str, at: int, period: int) -> int:
     return at
 
 
+def _end(text: str, end: int, period: int) -> int:
+    """Where the pattern ends that goes on until `end` at least: what was met began somewhere within it."""
+    most = min(len(text), end + period)
+    while end < most and text[end] == text[end - period]:
+        end += 1
+    return end
+
+
 def _is_loop(run: _Run, patience: float) -> bool:
     length, count = len(run.pattern) * run.count, run.count / patience
     if len(run.pattern) <= 3 and "\n" not in run.pattern:
-        return length / patience >= RUN_LENGTH and not run.pattern.isspace()
+        return length / patience >= (SPACES_LENGTH if run.pattern.isspace() else RUN_LENGTH)
     letters = _letters(_MARKUP.sub("", run.pattern))
     if letters < PROSE_LETTERS:
         return (count >= FORM_COUNT and length >= FORM_LENGTH) or (
             count >= MANY_COUNT and length >= MANY_LENGTH
         )
-    if _LINE_END.search(run.pattern):
-        return count >= LINES_COUNT or (
-            letters >= PASSAGE_LETTERS and count >= PASSAGE_COUNT and length >= PASSAGE_LENGTH
-        )
+    line_ends = _LINE_END.findall(run.pattern)
+    if line_ends:
+        return _is_loop_of_lines(letters, count, length, is_one_line=line_ends in (["\n"], ["\\n"]))
     return (count >= INLINE_COUNT and length >= INLINE_LENGTH) or (
         count >= PROSE_COUNT and length >= PROSE_LENGTH
+    )
+
+
+def _is_loop_of_lines(letters: int, count: float, length: int, *, is_one_line: bool) -> bool:
+    if is_one_line and letters >= SENTENCE_LETTERS and count >= SENTENCE_COUNT:
+        return True
+    return count >= LINES_COUNT or (
+        letters >= PASSAGE_LETTERS and count >= PASSAGE_COUNT and length >= PASSAGE_LENGTH
     )
 
 

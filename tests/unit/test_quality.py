@@ -126,7 +126,7 @@ def test_a_good_answer_of_a_model_is_ok() -> None:
     assert verdict(TEXT) == (Verdict.OK, Cause.NONE)
 
 
-@pytest.mark.parametrize("finish", ["length", "abort", "deadline", "cut", "something_new"])
+@pytest.mark.parametrize("finish", ["length", "abort", "deadline", "cut", "broken", "something_new"])
 def test_only_stop_is_the_end_of_an_answer(finish: str) -> None:
     assert verdict(TEXT, finish=finish) == (Verdict.TRUNCATED, Cause.TRUNCATED)
 
@@ -164,6 +164,19 @@ def test_a_loop_over_regions_is_found() -> None:
         "[image]",
         "Текст отсутствует.",
         "![](a.png)\n\n![](b.png)",
+        "I'm sorry, but the image is too blurry to read.",
+        "The image does not contain any text.",
+        "The provided image is blank.",
+        "The text in the image is not readable.",
+        "There's no text in the image.",
+        "I don't see any text in this image.",
+        "It appears that the image is blank.",
+        "The document appears to be a scanned receipt.",
+        "This page contains no readable text.",
+        "На этой странице нет текста.",
+        "Страница пуста.",
+        "Текст на изображении неразборчив.",
+        "Извините, но не удалось распознать текст.",
     ],
 )
 def test_talk_about_the_page_is_not_its_text(talk: str) -> None:
@@ -171,7 +184,8 @@ def test_talk_about_the_page_is_not_its_text(talk: str) -> None:
 
 
 def test_a_document_that_begins_like_talk_is_a_document() -> None:
-    assert verdict("I'm sorry, I can't come to the meeting. " + TEXT * 6) == (Verdict.OK, Cause.NONE)
+    letter = "I'm sorry, I can't read your hand. " + "".join(f"{n}. {TEXT}\n" for n in range(6))
+    assert verdict(letter) == (Verdict.OK, Cause.NONE)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +195,15 @@ def test_a_document_that_begins_like_talk_is_a_document() -> None:
         "На изображении 4 приведена схема подключения насоса",
         "The image is licensed under CC BY 4.0.",
         "I'm sorry for your loss.",
+        "Sorry, this machine is out of order.",
+        "This document is not a VAT invoice.",
+        "This document contains confidential information intended only for the addressee.",
+        "The document is a translation of the original.",
+        "This page is not valid without a signature.",
+        "This page is intentionally left blank.",
+        "К сожалению, я не смогу присутствовать на собрании.",
+        "Страница 12",
+        "Текст не подлежит изменению",
         "Text",
         "![diagram](image.png)\n" + TEXT,
         TEXT + " I'm sorry, I can't assist with that. " + TEXT,

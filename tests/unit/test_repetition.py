@@ -79,6 +79,16 @@ FINE = {
     + "".join(f"<tr><td>{n}</td><td></td><td></td></tr>" for n in range(1, 51)),
     "a list of numbers in turn": "\n".join(f"Серийный номер: AB{4100200 + n}" for n in range(45)),
     "a refrain": "Эй, ухнем! Эй, ухнем! Ещё разик, ещё раз!\n" * 20,
+    "a sheet of business cards": (
+        "ООО «Ромашка»\nИванова Мария Петровна, начальник отдела продаж\nг. Москва, ул. Ленина, д. 1, офис 15\n"
+        "тел. (495) 123-45-67, почта m.ivanova@example.org, сайт example.org\n"
+    )
+    * 10,
+    "rows of the same service": (
+        "| Услуги связи по договору оказания услуг за отчётный период согласно акту | шт | 1 | 150,00 |\n"
+    )
+    * 30,
+    "columns kept apart by spaces": "\n".join(f"{name}{' ' * 400}{p}" for _, name, p, _ in rows(30)),
     "dashes between parts": ("-" * 120 + "\n" + RUSSIAN) * 3,
 }
 LOOPS = {
@@ -94,6 +104,8 @@ LOOPS = {
     "dots, and the end of the answer": '[{"bbox": [1,2,3,4], "text": "' + RUSSIAN + "." * 500 + '"}]',
     "a short phrase": RUSSIAN + "и так далее " * 60,
     "a short sentence": RUSSIAN + "Товар отгружен и оплачен. " * 12,
+    "a sentence on each line": ENGLISH + "The customer shall pay for the goods in full and within thirty days of receipt.\n" * 12,
+    "spaces": RUSSIAN + " " * 4000 + ENGLISH,
     "cells in one row": "<table><tr>" + "<td></td>" * 150,
     "a short counter": RUSSIAN + "".join(f"Позиция {n}. " for n in range(80)),
     "a counter of days": "".join(f"{n % 28 + 1:02d}.02.2026 Оплата поставщику\n" for n in range(150)),
@@ -137,6 +149,8 @@ def test_a_watch_lets_documents_pass(name: str) -> None:
 
 ENDLESS = {
     "dots": ".",
+    "spaces": "  ",
+    "line ends": "\n",
     "a phrase": "и так далее и тому подобное ",
     "cells": "<tr><td></td><td></td></tr>",
     "a paragraph": PARAGRAPH,
@@ -195,6 +209,13 @@ def test_a_million_characters_are_looked_at_in_time(text: str) -> None:
     began = time.process_time()
     find_loop(text)
     assert time.process_time() - began < 4.0, "a quarter of this on a quiet machine"
+
+
+@given(st.integers(0, 40), st.integers(12, 30))
+def test_each_time_is_counted(before: int, times: int) -> None:
+    loop = find_loop(RUSSIAN[:before] + "\n" + "Товар отгружен и оплачен. " * times + "#")
+    assert loop is not None
+    assert loop.count == times
 
 
 @given(st.text(max_size=300))

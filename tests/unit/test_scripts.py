@@ -54,6 +54,14 @@ def test_of_an_unknown_language_nothing_is_unexpected() -> None:
     assert strange("שלום עולם זה טקסט ארוך מאוד בעברית", "rus", "heb") == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["аа0" + "а" * 500_000 + "z", "1О" + "1" * 500_000 + "z", "аа0аа-" * 90_000 + "z"]
+)
+@pytest.mark.timeout(20)
+def test_a_word_of_half_a_million_letters_is_looked_at_in_time(text: str) -> None:
+    assert script_report(text).swapped == ()
+
+
 @given(st.text())
 def test_any_text_can_be_reported_on(text: str) -> None:
     report = script_report(text)
