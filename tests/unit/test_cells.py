@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -86,10 +87,17 @@ def test_no_heap_of_json_signs_can_make_it_raise(text: str) -> None:
         assert one.category in CATEGORIES
 
 
-@given(st.integers(0, len(ANSWER)))
-def test_an_answer_that_is_cut_anywhere_keeps_all_that_had_come(length: int) -> None:
-    whole = parse_cells(ANSWER).cells
-    found = parse_cells(ANSWER[:length]).cells
+TURNED = dumped(*[dict(reversed(one.items())) for one in json.loads(ANSWER)])
+ANSWERS = [ANSWER, dumped(*json.loads(ANSWER), ensure_ascii=True), dumped(*json.loads(ANSWER), indent=1)]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=["letters", "escapes", "indented"])
+@given(st.data())
+def test_an_answer_that_is_cut_anywhere_keeps_all_that_had_come(answer: str, data: st.DataObject) -> None:
+    length = data.draw(st.integers(0, len(answer)))
+    whole = parse_cells(answer).cells
+    parsed = parse_cells(answer[:length])
+    found = parsed.cells
     complete = [one for one in found if one.complete]
     assert complete == list(whole[: len(complete)])
     assert len(found) - len(complete) <= 1
@@ -97,6 +105,35 @@ def test_an_answer_that_is_cut_anywhere_keeps_all_that_had_come(length: int) -> 
         expected = whole[len(complete)].text
         assert expected is not None
         assert expected.startswith(found[-1].text.removesuffix("\\"))
+        assert found[-1].bbox == whole[len(complete)].bbox
+    assert parsed.leftover == ""
+    assert ("the answer was cut off" in parsed.salvaged) is (bool(found) and length < len(answer))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "{",
+        '"',
+        "'",
+        "$",
+        "\\",
+        '{"text":"',
+        '" ',
+        '"' + " " * 50,
+        '{"bbox":',
+        '"},',
+        '{"category":"',
+        '"text":',
+        "{'",
+    ],
+)
+def test_no_piece_that_comes_again_and_again_takes_more_than_its_time(piece: str) -> None:
+    heap = piece * (200_000 // len(piece))
+    begun = time.process_time()
+    for start in ("", '[{"text":"', '[{"text":"a" '):
+        parse_cells(start + heap)
+    assert time.process_time() - begun < 10, "seconds; in proportion it is less than one"
 
 
 def test_a_long_answer_takes_time_in_proportion() -> None:
@@ -115,11 +152,24 @@ def test_latex_of_a_cut_answer_is_not_edited() -> None:
 
 @pytest.mark.parametrize(
     "formula",
-    ["\\alpha + \\frac{1}{2}", "\\nabla \\times \\beta", "x \\neq y \\to z", "\\rho_{1} \\text{кг}"],
+    [
+        "\\alpha + \\frac{1}{2}",
+        "\\backslash \\because \\footnotesize",
+        "\\nu \\to \\rm",
+        "\\tg x \\texttt{a}",
+        "\\nabla \\times \\beta",
+        "x \\neq y \\to z",
+        "\\rho_{1} \\text{кг}",
+    ],
 )
 def test_latex_without_doubled_backslashes_keeps_them(formula: str) -> None:
     answer = f'[{{"bbox": [1, 2, 3, 4], "category": "Formula", "text": "{formula}"}}]'
     assert texts(answer) == [formula]
+
+
+def test_a_short_command_behind_a_dollar_is_one_and_before_a_word_it_is_a_line() -> None:
+    answer = r'[{"bbox": [1, 2, 3, 4], "category": "Text", "text": "$\nu$ и $$\to$$\ni \tg"}]'
+    assert texts(answer) == ["$\\nu$ и $$\\to$$\ni \tg"]
 
 
 def test_new_lines_and_tabs_before_words_stay_what_they_are() -> None:
@@ -145,6 +195,7 @@ def test_a_fence_and_prose_around_the_list_cost_nothing() -> None:
     parsed = parse_cells("Вот результат:\n```json\n" + dumped(cell("a"), cell("b")) + "\n```\n")
     assert [one.text for one in parsed.cells] == ["a", "b"]
     assert parsed.leftover == "Вот результат"
+    assert parsed.salvaged == ()
 
 
 def test_one_long_cut_cell_keeps_its_text_with_quotes() -> None:
@@ -159,8 +210,15 @@ def test_a_refusal_is_no_empty_page() -> None:
     assert (parsed.cells, parsed.leftover) == ((), "I'm sorry, I can't read this image.")
 
 
-def test_an_empty_list_is_one() -> None:
-    parsed = parse_cells(" [] ")
+@pytest.mark.parametrize("said", ['{"error": "cannot read"}', "Площадь {кв. м} \\frac{a}{b}", '["Иванов"]'])
+def test_braces_around_it_do_not_make_an_answer_without_cells_empty(said: str) -> None:
+    parsed = parse_cells(f"```json\n{said}\n```")
+    assert (parsed.cells, parsed.leftover) == ((), said)
+
+
+@pytest.mark.parametrize("answer", [" [] ", "", "{}", '{"layout": []}', "```json\n[]\n```"])
+def test_an_empty_list_is_one(answer: str) -> None:
+    parsed = parse_cells(answer)
     assert (parsed.cells, parsed.salvaged, parsed.leftover) == ((), (), "")
 
 
@@ -175,11 +233,42 @@ def test_an_empty_list_is_one() -> None:
         '[{"bbox": [1.0, 2, "3", 4.2], "category": "Text", "text": "a"}]',
         '[{"bbox": [1,2,3,4, "category": "Text", "text": "a"}]',
         '[{"bbox": [1,2,3,4], "score": 0.5, "category": "Text", "text": "a"}]',
+        '[{"bbox": [1,2,3,4], "language": "ru", "category": "Text", "text": "a"}]',
+        '[{"bbox": [1,2,3,4], "category": "Text", "content": "a"}]',
+        '[{"bbox": [1,2,3,4], "category": "Text, "text": "a"}]',
+        '[{"bbox": [1,2,3,4], "category": Text, "text": "a"}]',
+        '[{"bbox": [1,2,3,4], "category": "Text" "text": "a"}]',
+        '[{"bbox": [1,2,3,4], "category": "Text", "text": a"}]',
+        '[{"bbox": [1,2,3,4], "category": "Text", "text": "a"}\n```\nThat is the whole page; it\'s done.',
     ],
 )
 def test_other_ways_to_write_a_cell(answer: str) -> None:
     (one,) = parse_cells(answer).cells
     assert (one.bbox, one.category, one.text, one.complete) == ((1, 2, 3, 4), "Text", "a", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "signs"), [("x_{1}", "}, "), ("x_{1}", "}\n"), ("итого", "},"), ("итого", ", "), ("итого", "")]
+)
+def test_a_text_without_its_last_quote_ends_before_the_next_key(text: str, signs: str) -> None:
+    first, second = f'{{"bbox":[1,2,3,4],"text":"{text}', '{"bbox":[5,6,7,8],"text":"b"}'
+    parsed = parse_cells(f"[{first}{signs}{second}]")
+    assert [one.text for one in parsed.cells] == [text, "b"]
+    assert "a text without its last quote" in parsed.salvaged
+
+
+@pytest.mark.parametrize(
+    "inside", ['код {"a": "b"}, потом', '"да"}, нет', '["x"], y', '{"a", {"b"}}, "c"', "'"]
+)
+def test_quotes_beside_braces_do_not_end_a_text(inside: str) -> None:
+    one = f'{{"bbox":[1,2,3,4],"category":"Text","text":"{inside}"}}'
+    assert texts(f"[{one},{one}]") == [inside, inside]
+
+
+def test_text_between_cells_is_kept() -> None:
+    one = json.dumps(cell("a"))
+    parsed = parse_cells(f"[{one} и ещё {one}]")
+    assert ([one.text for one in parsed.cells], parsed.leftover) == (["a", "a"], "и ещё")
 
 
 @pytest.mark.parametrize("between", ["", " ", "\n", ",,", "}, "])

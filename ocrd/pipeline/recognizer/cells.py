@@ -4,9 +4,11 @@ Models cut answers off, forget quotes and commas, wrap the array in prose or fen
 backslashes. The reader never raises, on any text; it takes cell after cell, keeps what there is of the last one, keeps
 repeated rows and equal boxes, edits nothing inside a text, and notes what it mended. One pass, linear time.
 
-A quote inside a text ends it only if JSON goes on behind it. A backslash that begins no JSON escape stays as it is. One
-that does, but also begins a LaTeX command (`\frac` is `\f` and `rac` to JSON), stays too: no document has a form feed
-or a backspace in it, and tab and new line are told apart by the command's whole name.
+A quote inside a text ends it only if JSON goes on behind it; a text whose quote is missing ends where the next key
+begins. A backslash that begins no JSON escape stays as it is. One that does, but also begins a LaTeX command (`\frac` is
+`\f` and `rac` to JSON), stays too: `\b` and `\f` before a Latin letter always, for no document has a backspace or a form
+feed in it; `\n`, `\r` and `\t` if the whole run of letters is a command's name, and if that is a short one, only within
+a formula or behind a `$`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 
 from ocrd.domain.documents import Box
 from ocrd.domain.models import CATEGORIES
+from ocrd.domain.rendering import FORMULA
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,93 +48,49 @@ def parse_cells(answer: str) -> Parsed:
 
 _KEYS = frozenset({"bbox", "category", "text"})
 _QUOTES = "\"'"
-_VALUE_GOES_ON = re.compile(
-    r"""\s*(?:,\s*(?:["'](?:bbox|category|text)["']\s*:|\{|\}|\]|$)|\}\s*(?:,|\]|\{|\}|`|$)|\]\s*(?:\}|,|$)|$)"""
+_KEY = r"""["'](?:bbox|category|text)["']\s*+:"""
+_KEY_STARTS = "|".join(
+    key[:length] for key in ("bbox", "category", "text") for length in range(1, len(key) + 1)
 )
-"""What may stand behind the quote that ends a value: the next known key, the end of the cell, the end of the answer."""
+_KEY_HERE = re.compile(_KEY)
+_VALUE_GOES_ON = re.compile(
+    rf"""\s*+(?:,\s*+)?(?:
+        (?:\{{\s*+)?{_KEY}  # the next member, or the next cell
+        | [\]}}][\s,\]}}]*+(?:\{{\s*+(?:["']|\Z)|`|\Z)  # the end of the cell
+        | \}}[^"{{}}]{{0,300}}(?:\{{\s*+{_KEY}|\Z)  # the same, and somebody talks behind it
+        | (?:["'](?:{_KEY_STARTS})?["']?\s*+)?\Z  # the end of the answer, also within the next key
+    )""",
+    re.VERBOSE,
+)
+"""What may stand behind the quote that ends a value. Possessive, so that no run of blanks is gone through twice."""
+_OPEN_END = re.compile(r"\s*(?=[},{])(?:\}\s*)?(?:,\s*)?(?:\{\s*)?\Z")
+"""What stands between a text whose quote is missing and the next key."""
+_OPEN_END_LENGTH = 60
+_CATEGORY = re.compile(r"""["']?([^\W\d_][\w -]{0,39})(["']?)\s*(?=[,}\]]|["'](?:bbox|text)|\Z)""")
+_SCALAR = re.compile(r"(?:null|None|true|false|-?\d[\d.]*)?\s*(?=[,}\]\[{]|\Z)")
+_SILENT = re.compile(r"""[\s{\[]*+(?:["']\w*+["']?\s*+:?[\s\[\]{},]*+)?""")
+"""An object around the cells, an empty one, or one that broke off in its first key."""
+_STOP = re.compile(r"""[\\"']|\$+""")
 _KEY_GOES_ON = re.compile(r"\s*:")
-_BARE_VALUE = re.compile(r"[^,}\]\[{\"']*")
+_BARE_VALUE = re.compile(r"[^,}\]\[{\"']*+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?")
 _FENCE = re.compile(r"```[a-zA-Z]*")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "'": "'"}
 _UNICODE = re.compile(r"u([0-9a-fA-F]{4})")
 _COMMAND = re.compile(r"[A-Za-z]+")
-_COMMANDS = frozenset(
-    [
-        "bar",
-        "bbox",
-        "begin",
-        "beta",
-        "between",
-        "big",
-        "bigcap",
-        "bigcup",
-        "bigl",
-        "bigr",
-        "bigg",
-        "binom",
-        "bmatrix",
-        "bmod",
-        "boldsymbol",
-        "bot",
-        "boxed",
-        "brace",
-        "bullet",
-        "fbox",
-        "flat",
-        "forall",
-        "frac",
-        "frown",
-        "nabla",
-        "natural",
-        "nearrow",
-        "neg",
-        "neq",
-        "newline",
-        "nexists",
-        "nmid",
-        "nolimits",
-        "nonumber",
-        "not",
-        "notin",
-        "nparallel",
-        "nrightarrow",
-        "nsubseteq",
-        "nwarrow",
-        "rangle",
-        "rbrace",
-        "rceil",
-        "ref",
-        "rfloor",
-        "rho",
-        "right",
-        "rightarrow",
-        "rightleftharpoons",
-        "rmoustache",
-        "root",
-        "tan",
-        "tanh",
-        "tau",
-        "tbinom",
-        "text",
-        "textbf",
-        "textit",
-        "textrm",
-        "textstyle",
-        "tfrac",
-        "therefore",
-        "theta",
-        "tilde",
-        "times",
-        "top",
-        "triangle",
-        "triangleq",
-        "triangleleft",
-        "triangleright",
-    ]  # a list of words is read as words
-)
-_SHORT_COMMANDS = frozenset({"ne", "nu", "ni", "to", "bf", "rm", "tt", "bm"})
-"""Only within a formula: else they are a new line or a tab before a word."""
+_COMMAND_NAMES = """
+    nabla natural nearrow neg neq newcommand newline nexists ngeq ngtr nleftarrow nleq nless nmid
+    nobreak noindent nolimits nonumber normalsize not notin nparallel nprec nrightarrow nsim nsubseteq
+    nsupseteq nvdash nwarrow rVert raisebox rangle rbrace rbrack rceil ref renewcommand rfloor rgroup
+    rho right rightarrow rightarrowtail rightharpoondown rightharpoonup rightleftarrows
+    rightleftharpoons rmoustache root rtimes rule rvert tan tanh tau tbinom text textbf textdegree
+    textit textmd textnormal textrm textsc textsf textstyle textsubscript textsuperscript texttt textup
+    tfrac therefore theta thickapprox thinspace tilde times tiny top triangle triangledown triangleleft
+    triangleq triangleright twoheadrightarrow
+"""
+_COMMANDS = frozenset(_COMMAND_NAMES.split())
+_SHORT_COMMANDS = frozenset({"ne", "nu", "ni", "to", "rm", "tt", "tg"})
+r"""Only within a formula: else they are a new line or a tab before a word. `\tg` is the Russian tangent."""
 _MAX_BOX = 10**6
 
 
@@ -143,7 +102,8 @@ class _Draft:
     category: str = ""
     text: str | None = None
     keys: int = 0
-    notes: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+    """Texts under keys that we do not know."""
 
 
 class _Reader:
@@ -153,43 +113,65 @@ class _Reader:
         self._cells: list[Cell] = []
         self._notes: dict[str, None] = {}
         self._outside: list[str] = []
+        self._is_list = False
 
     def read(self) -> Parsed:
         while (start := self._answer.find("{", self._at)) >= 0:
             self._outside.append(self._answer[self._at : start])
             self._at = start + 1
-            self._read_cell()
+            self._read_cell(start)
         self._outside.append(self._answer[self._at :])
-        closed = self._answer.rstrip().rstrip("`").rstrip().endswith(("]", "}"))
-        if self._cells and not closed:
+        if self._was_cut():
             self._note("the answer was cut off")
         return Parsed(tuple(self._cells), tuple(self._notes), self._leftover())
+
+    def _was_cut(self) -> bool:
+        if not self._cells:
+            return False
+        return not self._cells[-1].complete or (self._is_list and "]" not in self._outside[-1])
 
     def _note(self, what: str) -> None:
         self._notes[what] = None
 
     def _leftover(self) -> str:
-        """What stands outside of cells, without the signs of JSON and Markdown around them."""
+        """What stands outside of cells, without the signs of JSON and Markdown around them; the whole answer as it is if
+        it has no cell and says something."""
         parts = (_FENCE.sub("", part).strip(" \t\r\n,[]{}`:\"'") for part in self._outside)
-        return "\n".join(part for part in parts if any(letter.isalnum() for letter in part))
+        spoken = [part for part in parts if any(letter.isalnum() for letter in part)]
+        if spoken and not self._cells:
+            return _FENCE.sub("", self._answer).strip(" \t\r\n")
+        return "\n".join(spoken)
 
     # --- a cell ---------------------------------------------------------------------------------------------
 
-    def _read_cell(self) -> None:
+    def _read_cell(self, start: int) -> None:
         draft = _Draft()
         complete = self._read_members(draft)
         if not draft.keys:
+            said = self._answer[start : self._at]
+            if not _SILENT.fullmatch(said):
+                self._outside.append(said)
             return
+        if not self._cells:
+            self._is_list = self._answer[:start].rstrip().endswith("[")
+        if draft.other and draft.text is None:
+            self._note("a text under an unknown key")
+            draft.text = "\n".join(draft.other)
+        self._cells.append(Cell(draft.box, self._category(draft), draft.text, complete))
         if not complete:
             self._note("the last cell is not complete")
-        category = draft.category
-        if category not in CATEGORIES:
-            if category or draft.text is not None:
-                self._note(f"unknown category {category[:40]!r}" if category else "a cell without a category")
-            category = "Text"
-        if draft.box is None:
+        elif draft.box is None:
             self._note("a cell without a usable box")
-        self._cells.append(Cell(draft.box, category, draft.text, complete))
+
+    def _category(self, draft: _Draft) -> str:
+        category = draft.category
+        if category in CATEGORIES:
+            return category
+        if category:
+            self._note(f"unknown category {category[:40]!r}")
+        elif draft.text is not None:
+            self._note("a cell without a category")
+        return "Text"
 
     def _read_members(self, draft: _Draft) -> bool:
         """The members up to the closing brace; False if the answer ends before it."""
@@ -223,19 +205,20 @@ class _Reader:
             draft.keys += 1
         if key == "bbox":
             draft.box = self._read_box()
-        elif key in _KEYS:
-            value = self._read_value(in_formula=draft.category == "Formula")
-            if key == "text":
-                draft.text = value if draft.text is None else f"{draft.text}\n{value}"
-            else:
-                draft.category = value.strip()
+        elif key == "category":
+            draft.category = self._read_category()
+        elif key == "text":
+            value = self._read_text(in_formula=draft.category == FORMULA)
+            draft.text = value if draft.text is None else f"{draft.text}\n{value}"
+        elif self._answer[self._at : self._at + 1] in tuple(_QUOTES):
+            draft.other.append(self._read_text(in_formula=False))
 
     def _skip_stray(self, draft: _Draft) -> None:
         """A quote that begins no key. Within a cell that has a text it is text that nobody quoted rightly."""
         self._at += 1
         if draft.text is None:
             return
-        rest = self._read_string(self._answer[self._at - 1], in_formula=draft.category == "Formula")
+        rest = self._read_string(self._answer[self._at - 1], in_formula=draft.category == FORMULA)
         if rest.strip():
             self._note("a text was put together from pieces")
             draft.text += rest
@@ -257,17 +240,32 @@ class _Reader:
         if key is not None:
             end = start + key.start()
             inside = self._answer[start:end]
-        self._at = end + 1 if end < len(self._answer) and self._answer[end] == "]" else end
+        if end == len(self._answer):
+            self._at = end
+            return None  # the last number may be half of one
+        self._at = end + (self._answer[end] == "]")
         numbers = [float(number) for number in _NUMBER.findall(inside)]
         if len(numbers) != 4 or any(abs(number) > _MAX_BOX for number in numbers):
             return None
         left, top, right, bottom = (round(number) for number in numbers)
         return left, top, right, bottom
 
-    def _read_value(self, *, in_formula: bool) -> str:
-        if self._at < len(self._answer) and self._answer[self._at] in _QUOTES:
+    def _read_category(self) -> str:
+        """A word or two, also without one of its quotes; '' if it broke off."""
+        found = _CATEGORY.match(self._answer, self._at)
+        if found is None:
+            return self._read_text(in_formula=False).strip()
+        self._at = found.end()
+        broke_off = found.end() == len(self._answer) and not found[2]
+        return "" if broke_off else found[1].strip()
+
+    def _read_text(self, *, in_formula: bool) -> str:
+        if self._answer[self._at : self._at + 1] in tuple(_QUOTES):
             self._at += 1
             return self._read_string(self._answer[self._at - 1], in_formula=in_formula)
+        if _SCALAR.match(self._answer, self._at) is None:
+            self._note("a text without its first quote")
+            return self._read_string('"', in_formula=in_formula)
         bare = _BARE_VALUE.match(self._answer, self._at)
         assert bare is not None, "matches the empty text too"
         self._at = bare.end()
@@ -275,26 +273,43 @@ class _Reader:
         return "" if value in {"null", "None"} else value
 
     def _read_string(self, quote: str, *, in_formula: bool) -> str:
-        """The text up to the quote that ends it, or up to the end of the answer."""
+        """The text up to the quote that ends it, up to the key behind a missing one, or up to the end of the answer."""
         answer = self._answer
         parts: list[str] = []
-        start = self._at
-        while self._at < len(answer):
-            letter = answer[self._at]
-            if letter == "\\":
-                parts.append(answer[start : self._at])
-                parts.append(self._read_escape(in_formula=in_formula))
-                start = self._at
-            elif letter == quote and _VALUE_GOES_ON.match(answer, self._at + 1):
-                parts.append(answer[start : self._at])
-                self._at += 1
-                return _join(parts)
-            else:
-                if letter == quote:
-                    self._note("a quote inside a text was not escaped")
-                self._at += 1
-        parts.append(answer[start:])
+        in_math = in_formula
+        while (stop := _STOP.search(answer, self._at)) is not None:
+            start, self._at = self._at, stop.start()
+            parts.append(answer[start : self._at])
+            if stop[0] == "\\":
+                parts.append(self._read_escape(in_formula=in_math))
+                continue
+            if stop[0] == quote:
+                if _VALUE_GOES_ON.match(answer, self._at + 1):
+                    self._at += 1
+                    return _join(parts)
+                end = self._open_end(start)
+                if end is not None:
+                    parts[-1] = answer[start:end]
+                    self._at = end
+                    return _join(parts)
+                self._note("a quote inside a text was not escaped")
+            in_math = in_formula or in_math != stop[0].startswith("$")
+            parts.append(stop[0])
+            self._at = stop.end()
+        parts.append(answer[self._at :])
+        self._at = len(answer)
         return _join(parts)
+
+    def _open_end(self, start: int) -> int | None:
+        """Where a text ended whose quote is missing, if the quote at hand begins the next key."""
+        if not _KEY_HERE.match(self._answer, self._at):
+            return None
+        first = max(start, self._at - _OPEN_END_LENGTH)
+        found = _OPEN_END.search(self._answer[first : self._at])
+        if found is None:
+            return None
+        self._note("a text without its last quote")
+        return first + found.start()
 
     def _read_escape(self, *, in_formula: bool) -> str:
         """What a backslash and what follows it stand for; the reader goes behind them."""
@@ -317,10 +332,12 @@ class _Reader:
 
 def _is_command(answer: str, at: int, *, in_formula: bool) -> bool:
     """Whether a LaTeX command stands here, behind its backslash."""
-    if answer[at] not in "bfnrt":
+    name = _COMMAND.match(answer, at) if answer[at] in "bfnrt" else None
+    if name is None:
         return False
-    name = _COMMAND.match(answer, at)
-    return name is not None and (name[0] in _COMMANDS or (in_formula and name[0] in _SHORT_COMMANDS))
+    if answer[at] in "bf":
+        return len(name[0]) > 1
+    return name[0] in _COMMANDS or (in_formula and name[0] in _SHORT_COMMANDS)
 
 
 def _join(parts: list[str]) -> str:
