@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ocrd.domain.documents import Block, PageText
 from ocrd.domain.models import PromptMode
 from ocrd.domain.rendering import FORMULA, PICTURE
-from ocrd.domain.tables import around_table, parse_table, to_pipe
+from ocrd.domain.tables import Piece, split_tables, to_pipe
 
 FORM_FEED = "\f"
 Renderer = Callable[[Iterable[PageText]], Iterator[str]]
@@ -31,39 +31,50 @@ def to_txt(pages: Iterable[PageText]) -> Iterator[str]:
             yield FORM_FEED
         text = _page_text(page).strip("\n")
         if text:
-            # A form feed inside a page would pass for the end of it.
-            yield text.replace(FORM_FEED, "\n") + "\n"
+            yield text + "\n"
 
 
 def _page_text(page: PageText) -> str:
+    """A form feed inside a page would pass for the end of it, and a line like a gap's for a gap."""
     if page.recognition is not None:
-        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text)
+        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text.replace(FORM_FEED, "\n"))
     return "" if page.blank else gap(page)
 
 
-def to_md(pages: Iterable[PageText]) -> Iterator[str]:
-    """Markdown: a paragraph a block, its marks escaped; each page after the first begins with a comment that
-    names it, which a viewer does not show."""
+def to_md(pages: Iterable[PageText], *, furniture: bool = True) -> Iterator[str]:
+    """Markdown: a paragraph a block, its marks escaped unless they were written by a model; each page after the first
+    begins with a comment that names it, which a viewer does not show. Without `furniture`, page headers and footers
+    are left out."""
     for page in pages:
         if page.number > 1:
             yield f"\n<!-- page {page.number} -->\n\n"
-        body = _page_markdown(page)
+        body = _page_markdown(page, frozenset() if furniture else _FURNITURE)
         if body:
             yield body + "\n"
 
 
-def _page_markdown(page: PageText) -> str:
+def _page_markdown(page: PageText, without: frozenset[str]) -> str:
     if page.recognition is None:
         return "" if page.blank else f"> {escape_markdown(gap(page))}"
     is_markdown = page.recognition.prompt_mode in _MARKDOWN_MODES
-    parts = (_own_markdown(block) if is_markdown else _escaped(block) for block in page.recognition.blocks)
+    blocks = (block for block in page.recognition.blocks if block.category not in without)
+    parts = (_own_markdown(block) if is_markdown else _escaped(block) for block in blocks)
     return "\n\n".join(part for part in parts if part)
 
 
+_FURNITURE = frozenset({"Page-header", "Page-footer"})
 _MARKDOWN_MODES = frozenset({PromptMode.LAYOUT.value})
 """Answers to these prompts are Markdown already."""
-_OUR_COMMENT = re.compile(r"<!--")
-_OUR_LINE = re.compile(r"^(\s*)\[ocrd:", re.MULTILINE)
+_OUR_LINE = re.compile(r"((?:^|[\n\r\v\x1c-\x1e\x85\u2028\u2029])\s*)\[ocrd:")
+_OUR_GAP = re.compile(r"\\?\[ocrd:")
+_HARMLESS_TAGS = (
+    "table|thead|tbody|tfoot|caption|colgroup|col|tr|td|th|br|p|b|i|u|s|em|strong|small|span|sup|sub|ul|ol|li"
+)
+_FOREIGN_TAG = re.compile(rf"<(?=[!?/a-zA-Z])(?!/?(?:{_HARMLESS_TAGS})(?:\s[^<>]*)?/?>)", re.IGNORECASE)
+"""What could hide what stands behind it, run, or pass for the comment of a page: `<!-- page 2 -->`, `<script>`."""
+_FENCE = re.compile(r" {0,3}(?:(```+)([^`]*)|(~~~+)(.*))")
+_FENCE_MARK = re.compile(r"^(\W{0,40}?)(```|~~~)")
+_LINE_END = re.compile(r"\r\n?|\f")
 
 
 def _escaped(block: Block) -> str:
@@ -71,24 +82,53 @@ def _escaped(block: Block) -> str:
 
 
 def _own_markdown(block: Block) -> str:
-    """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, a
-    comment or the line of a gap, is defused."""
-    text = block.text.replace(FORM_FEED, "\n").strip()
-    if block.category == PICTURE:
-        return "\n\n".join(part for part in ("*[picture]*", text) if part)
-    if not text:
-        return ""
+    """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, or
+    hide one, is defused."""
+    text = _OUR_GAP.sub("&#91;ocrd:", _LINE_END.sub("\n", block.text).strip())
     if block.category == FORMULA:
-        return text if "$" in text or text.startswith(("\\[", "\\(")) else f"$$\n{text}\n$$"
-    text = _OUR_LINE.sub(r"\1\[ocrd:", _OUR_COMMENT.sub("&lt;!--", text))
-    table = parse_table(text)
-    if table is None:
+        return _formula(text)
+    parts = [shown for piece in split_tables(text) if (shown := _piece(piece))]
+    if block.category == PICTURE:
+        parts.insert(0, "*[picture]*")
+    return "\n\n".join(parts)
+
+
+def _formula(text: str) -> str:
+    """Blanks mean nothing in LaTeX: behind a `<` one keeps it from beginning a tag."""
+    text = _without_open_fence(re.sub(r"<(?=[!?/a-zA-Z])", "< ", text))
+    if not text or "$" in text or text.startswith(("\\[", "\\(")):
         return text
-    before, behind = around_table(text)
-    pipe = to_pipe(table)
-    html = text[len(before) : len(text) - len(behind)]
-    parts = (before.strip(), html if pipe is None else pipe, behind.strip())
-    return "\n\n".join(part for part in parts if part)
+    return f"$$\n{text}\n$$"
+
+
+def _piece(piece: Piece) -> str:
+    pipe = None if piece.table is None else to_pipe(piece.table)
+    if pipe is not None:
+        return pipe
+    source = _FOREIGN_TAG.sub("&lt;", piece.source.strip())
+    if piece.table is None:
+        return _without_open_fence(source)
+    return source if source.lower().endswith("</table>") else source + "</table>"
+
+
+def _without_open_fence(text: str) -> str:
+    """Code that does not end would make code of all pages behind it: its first mark is shown as it is."""
+    lines = text.split("\n")
+    opened, fence = 0, ""
+    for index, line in enumerate(lines):
+        found = _FENCE.fullmatch(line)
+        if found is None:
+            continue
+        mark, rest = found[1] or found[3], found[2] or found[4] or ""
+        if not fence:
+            opened, fence = index, mark
+        elif mark.startswith(fence) and not rest.strip():
+            fence = ""
+    if not fence:
+        return text
+    # What stands behind it is no code then, so that none of its marks may be one either.
+    behind = (_FENCE_MARK.sub(r"\1\\\2", line) for line in lines[opened:])
+    return "\n".join([*lines[:opened], *behind])
 
 
 _INLINE = re.compile(r"([\\`*_\[\]<>|~])")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ocrd.domain.documents import Block
 from ocrd.domain.rendering import block_to_text, blocks_to_text
-from ocrd.domain.tables import MAX_SPAN, is_table, parse_table, to_pipe, to_text
+from ocrd.domain.tables import MAX_SPAN, parse_table, to_pipe, to_text
 
 PRICES = (
     "<table><thead><tr><th>Товар</th><th>Цена</th></tr></thead>"
@@ -61,7 +61,6 @@ def test_text_outside_of_cells_is_kept() -> None:
 def test_no_table_is_none() -> None:
     assert parse_table("просто текст") is None
     assert parse_table("<table></table>") is None
-    assert not is_table("a < b")
 
 
 @given(st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=5))

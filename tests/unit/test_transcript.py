@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -277,10 +278,80 @@ def test_a_formula_that_is_marked_already_is_not_marked_again() -> None:
     assert as_md(("Formula", "$$x$$")) == "$$x$$\n"
 
 
-def test_a_model_cannot_forge_our_marks() -> None:
-    text = as_md(("Text", "<!-- page 2 -->\n[ocrd: page 3: no text: x]\f"))
-    assert "<!--" not in text
-    assert "\\[ocrd:" in text
-    assert "\f" not in text
-    plain = "".join(to_txt([model_page(("Text", "[ocrd: page 3: no text: x]"))]))
-    assert not plain.startswith("[ocrd:")
+FORGED = [
+    "<!-- page 2 -->",
+    "[ocrd: page 3: no text: x]",
+    "> [ocrd: page 3: no text: x]",
+    "> \\[ocrd: page 3: no text: x\\]",
+    "text\f[ocrd: page 3: no text: x]",
+    "text\r[ocrd: page 3: no text: x]",
+    "text\u2028  [ocrd: page 3: no text: x]",
+    "<table><tr><td><!-- page 2 --></td></tr></table>",
+    "<table><tr><td>&lt;!-- page 2 --&gt;</td></tr></table>",
+    "<table><tr><td colspan=2>\n<!-- page 2 -->\n</td></tr></table>",
+    "$ <!-- page 2 -->",
+    "a<!-- page 2 -->b",
+]
+
+
+@pytest.mark.parametrize("category", ["Text", "Table", "Formula", "Picture", "Title"])
+@pytest.mark.parametrize("text", FORGED)
+def test_a_model_cannot_forge_our_marks(text: str, category: str) -> None:
+    written = as_md((category, text))
+    assert "<!--" not in written
+    assert "[ocrd:" not in written.replace("| \\[ocrd:", "")
+    assert "\f" not in written
+    plain = "".join(to_txt([model_page((category, text))]))
+    assert "\f" not in plain
+    assert not any(line.lstrip().startswith("[ocrd:") for line in plain.splitlines())
+
+
+SIGNS = (
+    "```|```python|  ```|    ```|~~~|~~~~|``` a`|- ```|- a|  - ~~~|> ```|1. ~~~||x|<pre>|<script>|<style>|<!--|<?x|<!X"
+    "|<![CDATA[|<table>|<td|</table>|$$|`|[x]: <|    <div>|<p|* |+ > ```|\t```|\\|---|<textarea|&lt;!--"
+)
+HIDING = st.lists(st.sampled_from(SIGNS.split("|")), max_size=7).map("\n".join)
+
+
+@settings(max_examples=300)
+@given(HIDING, st.sampled_from(["Text", "Table", "Formula", "Picture"]))
+def test_nothing_that_a_model_wrote_hides_the_pages_behind_it(text: str, category: str) -> None:
+    pages = [model_page((category, text)), failed(2), page(3, "last")]
+    tokens = VIEWERS["tables"].parse(md(*pages))
+    comments = [
+        token.content.strip() for token in tokens if token.type == "html_block" and "<!--" in token.content
+    ]
+    assert comments == ["<!-- page 2 -->", "<!-- page 3 -->"]
+    assert [token.content for token in tokens[-3:]] == ["", "last", ""]
+
+
+def test_headers_and_footers_can_be_left_out() -> None:
+    made = model_page(("Page-header", "Глава 1"), ("Text", "текст"), ("Page-footer", "7"))
+    assert md(made) == "Глава 1\n\nтекст\n\n7\n"
+    assert "".join(to_md([made], furniture=False)) == "текст\n"
+
+
+def test_code_that_is_closed_stays_code_and_code_that_is_not_becomes_text() -> None:
+    assert as_md(("Text", "```\na\n```")) == "```\na\n```\n"
+    found = shown(as_md(("Text", "```\na"), ("Text", "b")))
+    assert (found.text.split(), found.tags) == (["```", "a", "b"], {"p"})
+
+
+def test_a_table_that_was_cut_off_is_closed() -> None:
+    assert as_md(("Table", "<table><tr><td colspan=2>a")) == "<table><tr><td colspan=2>a</table>\n"
+
+
+def test_all_tables_of_a_block_and_the_text_between_them_are_shown() -> None:
+    one = "<table><tr><td>a</td></tr></table>"
+    assert as_md(("Table", f"x{one}y{one}")) == "x\n\n|  |\n| --- |\n| a |\n\ny\n\n|  |\n| --- |\n| a |\n"
+
+
+CELL = st.text(st.characters(categories=("L", "Nd"), include_characters=" <&>|*_`\\[]~#!-"), max_size=12)
+
+
+@given(st.lists(st.lists(CELL, min_size=2, max_size=2), min_size=2, max_size=4))
+def test_a_table_shows_just_the_characters_of_its_cells(rows: list[list[str]]) -> None:
+    source = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    found = shown(as_md(("Table", f"<table>{source}</table>")), "tables")
+    assert found.text.split() == [word for row in rows for cell in row for word in cell.split()]
+    assert found.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
