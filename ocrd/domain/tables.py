@@ -29,8 +29,8 @@ _RAISE = {
     "sub": str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎"),
 }
 _MARKDOWN = re.compile(r"([\\`*_\[\]~|])")
-_FORMULA = re.compile(r"\$|\\[(\[]")
-_BLANKS = re.compile(r"[ \t\r\f\v\u00a0]*\n[ \t\r\f\v\u00a0]*|[ \t\r\f\v]+")
+_FORMULA = re.compile(r"\$[^$]+\$")
+_BLANKS = re.compile(r"(?<![ \t\r\f\v\u00a0])[ \t\r\f\v\u00a0]*+\n[ \t\r\f\v\u00a0]*+|[ \t\r\f\v]++")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,15 +65,16 @@ def _page_markdown(page: PageText, without: frozenset[str]) -> str:
 _FURNITURE = frozenset({"Page-header", "Page-footer"})
 _MARKDOWN_MODES = frozenset({PromptMode.LAYOUT.value})
 """Answers to these prompts are Markdown already."""
-_OUR_LINE = re.compile(r"((?:^|[\n\r\v\x1c-\x1e\x85\u2028\u2029])\s*)\[ocrd:")
+_LINE_ENDS = r"\n\r\v\x1c-\x1e\x85\u2028\u2029"
+_OUR_LINE = re.compile(rf"((?:^|[{_LINE_ENDS}])[^\S{_LINE_ENDS}]*+)\[ocrd:")
 _OUR_GAP = re.compile(r"\\?\[ocrd:")
 _HARMLESS_TAGS = (
     "table|thead|tbody|tfoot|caption|colgroup|col|tr|td|th|br|p|b|i|u|s|em|strong|small|span|sup|sub|ul|ol|li"
 )
 _FOREIGN_TAG = re.compile(rf"<(?=[!?/a-zA-Z])(?!/?(?:{_HARMLESS_TAGS})(?:\s[^<>]*)?/?>)", re.IGNORECASE)
 """What could hide what stands behind it, run, or pass for the comment of a page: `<!-- page 2 -->`, `<script>`."""
-_FENCE = re.compile(r" {0,3}(?:(```+)([^`]*)|(~~~+)(.*))")
-_FENCE_MARK = re.compile(r"^(\W{0,40}?)(```|~~~)")
+_FENCE = re.compile(r"(```+)([^`]*)|(~~~+)(.*)")
+_FENCE_MARK = re.compile(r"^([-+*>\d.) \t]*?)(```|~~~)(.*)$", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n?|\f")
 
 
@@ -112,23 +113,26 @@ def _piece(piece: Piece) -> str:
 
 
 def _without_open_fence(text: str) -> str:
-    """Code that does not end would make code of all pages behind it: its first mark is shown as it is."""
-    lines = text.split("\n")
-    opened, fence = 0, ""
-    for index, line in enumerate(lines):
+    """Code that does not end would make code of all pages behind it. Code within lists, quotations and HTML ends by
+    rules of its own, so that there, too, its marks are shown as they are."""
+    marks = [mark[0] for mark in _FENCE_MARK.finditer(text)]
+    if not marks or ("<" not in text and _are_paired(marks)):
+        return text
+    return _FENCE_MARK.sub(r"\1\\\2\3", text)
+
+
+def _are_paired(marks: list[str]) -> bool:
+    fence = ""
+    for line in marks:
         found = _FENCE.fullmatch(line)
         if found is None:
-            continue
+            return False
         mark, rest = found[1] or found[3], found[2] or found[4] or ""
         if not fence:
-            opened, fence = index, mark
+            fence = mark
         elif mark.startswith(fence) and not rest.strip():
             fence = ""
-    if not fence:
-        return text
-    # What stands behind it is no code then, so that none of its marks may be one either.
-    behind = (_FENCE_MARK.sub(r"\1\\\2", line) for line in lines[opened:])
-    return "\n".join([*lines[:opened], *behind])
+    return not fence
 
 
 _INLINE = re.compile(r"([\\`*_\[\]<>|~])")

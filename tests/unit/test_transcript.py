@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
@@ -355,3 +356,15 @@ def test_a_table_shows_just_the_characters_of_its_cells(rows: list[list[str]]) -
     found = shown(as_md(("Table", f"<table>{source}</table>")), "tables")
     assert found.text.split() == [word for row in rows for cell in row for word in cell.split()]
     assert found.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+@pytest.mark.parametrize(
+    "piece", ["\n", "\u2028", " ", "<", "<p ", "```\n", "- ", "\\", "$", "[ocrd:", "<table>\n", "&"]
+)
+def test_no_piece_that_comes_again_and_again_takes_more_than_its_time(piece: str) -> None:
+    heap = "x" + piece * (60_000 // len(piece)) + "x"
+    begun = time.process_time()
+    for mode in ("layout", "ocr"):
+        assert as_md(("Text", heap), mode=mode)
+        assert "".join(to_txt([model_page(("Text", heap), mode=mode)]))
+    assert time.process_time() - begun < 5, "seconds; in proportion it is less than one"
