@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeAlias
 
 from ocrd.domain.documents import Block, PageText
 from ocrd.domain.models import PromptMode
@@ -12,6 +13,8 @@ from ocrd.domain.tables import Piece, split_tables, to_pipe
 
 FORM_FEED = "\f"
 Renderer = Callable[[Iterable[PageText]], Iterator[str]]
+TableStyle: TypeAlias = Literal["pipe", "html"]
+"""How Markdown shows tables: `pipe` where that loses nothing, or always as the model wrote them, in HTML."""
 
 
 def gap(page: PageText) -> str:
@@ -29,7 +32,7 @@ def to_txt(pages: Iterable[PageText]) -> Iterator[str]:
     for index, page in enumerate(pages):
         if index:
             yield FORM_FEED
-        text = _page_text(page).strip("\n")
+        text = _page_text(page)
         if text:
             yield text + "\n"
 
@@ -37,32 +40,32 @@ def to_txt(pages: Iterable[PageText]) -> Iterator[str]:
 def _page_text(page: PageText) -> str:
     """A form feed inside a page would pass for the end of it, and a line like a gap's for a gap."""
     if page.recognition is not None:
-        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text.replace(FORM_FEED, "\n"))
+        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text.strip("\n").replace(FORM_FEED, "\n"))
     return "" if page.blank else gap(page)
 
 
-def to_md(pages: Iterable[PageText], *, furniture: bool = True) -> Iterator[str]:
+def to_md(pages: Iterable[PageText], *, tables: TableStyle = "pipe", headers: bool = True) -> Iterator[str]:
     """Markdown: a paragraph a block, its marks escaped unless they were written by a model; each page after the first
-    begins with a comment that names it, which a viewer does not show. Without `furniture`, page headers and footers
-    are left out."""
+    begins with a comment that names it, which a viewer does not show. Without `headers`, page headers and footers are
+    left out."""
     for page in pages:
         if page.number > 1:
             yield f"\n<!-- page {page.number} -->\n\n"
-        body = _page_markdown(page, frozenset() if furniture else _FURNITURE)
+        body = _page_markdown(page, tables, frozenset() if headers else _HEADERS)
         if body:
             yield body + "\n"
 
 
-def _page_markdown(page: PageText, without: frozenset[str]) -> str:
+def _page_markdown(page: PageText, tables: TableStyle, without: frozenset[str]) -> str:
     if page.recognition is None:
         return "" if page.blank else f"> {escape_markdown(gap(page))}"
     is_markdown = page.recognition.prompt_mode in _MARKDOWN_MODES
     blocks = (block for block in page.recognition.blocks if block.category not in without)
-    parts = (_own_markdown(block) if is_markdown else _escaped(block) for block in blocks)
+    parts = (_own_markdown(block, tables) if is_markdown else _escaped(block) for block in blocks)
     return "\n\n".join(part for part in parts if part)
 
 
-_FURNITURE = frozenset({"Page-header", "Page-footer"})
+_HEADERS = frozenset({"Page-header", "Page-footer"})
 _MARKDOWN_MODES = frozenset({PromptMode.LAYOUT.value})
 """Answers to these prompts are Markdown already."""
 _LINE_ENDS = r"\n\r\v\x1c-\x1e\x85\u2028\u2029"
@@ -76,19 +79,20 @@ _FOREIGN_TAG = re.compile(rf"<(?=[!?/a-zA-Z])(?!/?(?:{_HARMLESS_TAGS})(?:\s[^<>]
 _FENCE = re.compile(r"(```+)([^`]*)|(~~~+)(.*)")
 _FENCE_MARK = re.compile(r"^([-+*>\d.) \t]*?)(```|~~~)(.*)$", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n?|\f")
+_EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
 def _escaped(block: Block) -> str:
     return "  \n".join(escape_markdown(line) for line in block.text.splitlines() if line.strip())
 
 
-def _own_markdown(block: Block) -> str:
+def _own_markdown(block: Block, tables: TableStyle) -> str:
     """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, or
     hide one, is defused."""
     text = _OUR_GAP.sub("&#91;ocrd:", _LINE_END.sub("\n", block.text).strip())
     if block.category == FORMULA:
         return _formula(text)
-    parts = [shown for piece in split_tables(text) if (shown := _piece(piece))]
+    parts = [shown for piece in split_tables(text) if (shown := _piece(piece, tables))]
     if block.category == PICTURE:
         parts.insert(0, "*[picture]*")
     return "\n\n".join(parts)
@@ -102,14 +106,20 @@ def _formula(text: str) -> str:
     return f"$$\n{text}\n$$"
 
 
-def _piece(piece: Piece) -> str:
-    pipe = None if piece.table is None else to_pipe(piece.table)
+def _piece(piece: Piece, tables: TableStyle) -> str:
+    pipe = to_pipe(piece.table) if piece.table is not None and tables == "pipe" else None
     if pipe is not None:
         return pipe
     source = _FOREIGN_TAG.sub("&lt;", piece.source.strip())
     if piece.table is None:
         return _without_open_fence(source)
-    return source if source.lower().endswith("</table>") else source + "</table>"
+    return _html_table(source)
+
+
+def _html_table(source: str) -> str:
+    """To Markdown HTML ends at an empty line: what stands behind it would be code or a list, not rows."""
+    whole = _EMPTY_LINES.sub("\n", source).replace("```", "&#96;``").replace("~~~", "&#126;~~")
+    return whole if whole.lower().endswith("</table>") else whole + "</table>"
 
 
 def _without_open_fence(text: str) -> str:

@@ -12,7 +12,8 @@ from markdown_it import MarkdownIt
 from support.stores import recognition
 
 from ocrd.domain.documents import Block, PageText, Recognition
-from ocrd.pipeline.transcript import RENDERERS, escape_markdown, gap, one_line, to_md, to_txt
+from ocrd.domain.models import CATEGORIES
+from ocrd.pipeline.transcript import RENDERERS, TableStyle, escape_markdown, gap, one_line, to_md, to_txt
 
 VIEWERS = {
     "commonmark": MarkdownIt("commonmark"),
@@ -76,6 +77,10 @@ def test_a_blank_page_is_empty_and_keeps_its_place() -> None:
 
 def test_a_page_without_text_is_marked_in_its_place() -> None:
     assert txt(page(1, "one"), failed(2)) == "one\n\f[ocrd: page 2: no text: the engine crashed]\n"
+
+
+def test_a_form_feed_within_a_page_is_a_line_end_there_too() -> None:
+    assert txt(page(1, "\n\fone\ftwo\n"), page(2, "\f")) == "\none\ntwo\n\f\n\n"
 
 
 def test_a_document_without_pages_is_empty() -> None:
@@ -315,10 +320,12 @@ HIDING = st.lists(st.sampled_from(SIGNS.split("|")), max_size=7).map("\n".join)
 
 
 @settings(max_examples=300)
-@given(HIDING, st.sampled_from(["Text", "Table", "Formula", "Picture"]))
-def test_nothing_that_a_model_wrote_hides_the_pages_behind_it(text: str, category: str) -> None:
+@given(HIDING, st.sampled_from(["Text", "Table", "Formula", "Picture"]), st.sampled_from(["pipe", "html"]))
+def test_nothing_that_a_model_wrote_hides_the_pages_behind_it(
+    text: str, category: str, tables: TableStyle
+) -> None:
     pages = [model_page((category, text)), failed(2), page(3, "last")]
-    tokens = VIEWERS["tables"].parse(md(*pages))
+    tokens = VIEWERS["tables"].parse("".join(to_md(pages, tables=tables)))
     comments = [
         token.content.strip() for token in tokens if token.type == "html_block" and "<!--" in token.content
     ]
@@ -326,10 +333,32 @@ def test_nothing_that_a_model_wrote_hides_the_pages_behind_it(text: str, categor
     assert [token.content for token in tokens[-3:]] == ["", "last", ""]
 
 
+def test_empty_lines_and_fences_within_html_end_no_table() -> None:
+    source = "<table>\n<tr><td colspan=2>a\n\n```\n</td></tr>\n \n    <tr><td>b</td></tr>\n</table>"
+    found = shown(as_md(("Table", source), ("Text", "c")))
+    assert (found.text.split(), found.tags) == (["a", "```", "b", "c"], {"table", "tr", "td", "p"})
+
+
+def test_tables_can_be_kept_as_html_and_then_too_hide_nothing() -> None:
+    simple = "<table><tr><td>a</td></tr></table>"
+    assert "".join(to_md([model_page(("Table", simple))], tables="html")) == simple + "\n"
+    forged = "<table><tr><td><!-- page 2 --></td></tr>"
+    assert "<!--" not in "".join(to_md([model_page(("Table", forged))], tables="html"))
+
+
+def test_every_category_but_pictures_shows_its_text_in_reading_order() -> None:
+    named = [
+        (category, f"слово {number}")
+        for number, category in enumerate(CATEGORIES)
+        if category not in {"Formula", "Picture"}
+    ]
+    assert as_md(*named) == "\n\n".join(text for _, text in named) + "\n"
+
+
 def test_headers_and_footers_can_be_left_out() -> None:
     made = model_page(("Page-header", "Глава 1"), ("Text", "текст"), ("Page-footer", "7"))
     assert md(made) == "Глава 1\n\nтекст\n\n7\n"
-    assert "".join(to_md([made], furniture=False)) == "текст\n"
+    assert "".join(to_md([made], headers=False)) == "текст\n"
 
 
 def test_code_that_is_closed_stays_code_and_code_that_is_not_becomes_text() -> None:
@@ -359,7 +388,23 @@ def test_a_table_shows_just_the_characters_of_its_cells(rows: list[list[str]]) -
 
 
 @pytest.mark.parametrize(
-    "piece", ["\n", "\u2028", " ", "<", "<p ", "```\n", "- ", "\\", "$", "[ocrd:", "<table>\n", "&"]
+    "piece",
+    [
+        "\n",
+        "\u2028",
+        " ",
+        "<",
+        "<p ",
+        "```\n",
+        "- ",
+        "\\",
+        "$",
+        "[ocrd:",
+        "<table>\n",
+        "&",
+        "<table>\n \n",
+        "~~~",
+    ],
 )
 def test_no_piece_that_comes_again_and_again_takes_more_than_its_time(piece: str) -> None:
     heap = "x" + piece * (60_000 // len(piece)) + "x"
