@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable
 
 from ocrd.domain.documents import Block
-from ocrd.domain.tables import around_table, parse_table, to_text
+from ocrd.domain.tables import Piece, split_tables, to_text
 
 PICTURE = "Picture"
 TABLE = "Table"
 FORMULA = "Formula"
 _HEADING = re.compile(r"^#{1,6}[ \t]+", re.MULTILINE)
-_BOLD = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
+_BOLD = re.compile(
+    r"(?<![*\\])\*\*(?=[^\s*])(.{1,1000}?)(?<=[^\s*])\*\*(?!\*)|(?<![\w\\])__(?=[^\s_])(.{1,1000}?)(?<=[^\s_])__(?!\w)"
+)
+"""Lines of underscores, to be filled in by hand, are no bold type."""
 
 
 def blocks_to_text(blocks: Iterable[Block]) -> str:
@@ -26,13 +29,12 @@ def block_to_text(block: Block) -> str:
     text = block.text.strip("\n")
     if block.category == FORMULA:
         return text.strip()
-    table = parse_table(text)
-    if table is not None:
-        before, behind = around_table(text)
-        parts = (_plain(before), to_text(table), _plain(behind))
-        return "\n".join(part for part in parts if part)
-    return _plain(text)
+    return "\n".join(shown for piece in split_tables(text) if (shown := _piece(piece)))
+
+
+def _piece(piece: Piece) -> str:
+    return _plain(piece.source) if piece.table is None else to_text(piece.table)
 
 
 def _plain(text: str) -> str:
-    return _BOLD.sub(r"\2", _HEADING.sub("", text)).strip()
+    return _BOLD.sub(lambda bold: bold[1] or bold[2], _HEADING.sub("", text)).strip()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeAlias
 
 from ocrd.domain.documents import Block, PageText
 from ocrd.domain.models import PromptMode
 from ocrd.domain.rendering import FORMULA, PICTURE
-from ocrd.domain.tables import around_table, parse_table, to_pipe
+from ocrd.domain.tables import Piece, split_tables, to_pipe
 
 FORM_FEED = "\f"
 Renderer = Callable[[Iterable[PageText]], Iterator[str]]
+TableStyle: TypeAlias = Literal["pipe", "html"]
+"""How Markdown shows tables: `pipe` where that loses nothing, or always as the model wrote them, in HTML."""
 
 
 def gap(page: PageText) -> str:
@@ -29,66 +32,117 @@ def to_txt(pages: Iterable[PageText]) -> Iterator[str]:
     for index, page in enumerate(pages):
         if index:
             yield FORM_FEED
-        text = _page_text(page).strip("\n")
+        text = _page_text(page)
         if text:
-            # A form feed inside a page would pass for the end of it.
-            yield text.replace(FORM_FEED, "\n") + "\n"
+            yield text + "\n"
 
 
 def _page_text(page: PageText) -> str:
+    """A form feed inside a page would pass for the end of it, and a line like a gap's for a gap."""
     if page.recognition is not None:
-        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text)
+        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text.strip("\n").replace(FORM_FEED, "\n"))
     return "" if page.blank else gap(page)
 
 
-def to_md(pages: Iterable[PageText]) -> Iterator[str]:
-    """Markdown: a paragraph a block, its marks escaped; each page after the first begins with a comment that
-    names it, which a viewer does not show."""
+def to_md(pages: Iterable[PageText], *, tables: TableStyle = "pipe", headers: bool = True) -> Iterator[str]:
+    """Markdown: a paragraph a block, its marks escaped unless they were written by a model; each page after the first
+    begins with a comment that names it, which a viewer does not show. Without `headers`, page headers and footers are
+    left out."""
     for page in pages:
         if page.number > 1:
             yield f"\n<!-- page {page.number} -->\n\n"
-        body = _page_markdown(page)
+        body = _page_markdown(page, tables, frozenset() if headers else _HEADERS)
         if body:
             yield body + "\n"
 
 
-def _page_markdown(page: PageText) -> str:
+def _page_markdown(page: PageText, tables: TableStyle, without: frozenset[str]) -> str:
     if page.recognition is None:
         return "" if page.blank else f"> {escape_markdown(gap(page))}"
     is_markdown = page.recognition.prompt_mode in _MARKDOWN_MODES
-    parts = (_own_markdown(block) if is_markdown else _escaped(block) for block in page.recognition.blocks)
+    blocks = (block for block in page.recognition.blocks if block.category not in without)
+    parts = (_own_markdown(block, tables) if is_markdown else _escaped(block) for block in blocks)
     return "\n\n".join(part for part in parts if part)
 
 
+_HEADERS = frozenset({"Page-header", "Page-footer"})
 _MARKDOWN_MODES = frozenset({PromptMode.LAYOUT.value})
 """Answers to these prompts are Markdown already."""
-_OUR_COMMENT = re.compile(r"<!--")
-_OUR_LINE = re.compile(r"^(\s*)\[ocrd:", re.MULTILINE)
+_LINE_ENDS = r"\n\r\v\x1c-\x1e\x85\u2028\u2029"
+_OUR_LINE = re.compile(rf"((?:^|[{_LINE_ENDS}])[^\S{_LINE_ENDS}]*+)\[ocrd:")
+_OUR_GAP = re.compile(r"\\?\[ocrd:")
+_HARMLESS_TAGS = (
+    "table|thead|tbody|tfoot|caption|colgroup|col|tr|td|th|br|p|b|i|u|s|em|strong|small|span|sup|sub|ul|ol|li"
+)
+_FOREIGN_TAG = re.compile(rf"<(?=[!?/a-zA-Z])(?!/?(?:{_HARMLESS_TAGS})(?:\s[^<>]*)?/?>)", re.IGNORECASE)
+"""What could hide what stands behind it, run, or pass for the comment of a page: `<!-- page 2 -->`, `<script>`."""
+_FENCE = re.compile(r"(```+)([^`]*)|(~~~+)(.*)")
+_FENCE_MARK = re.compile(r"^([-+*>\d.) \t]*?)(```|~~~)(.*)$", re.MULTILINE)
+_LINE_END = re.compile(r"\r\n?|\f")
+_EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
 def _escaped(block: Block) -> str:
     return "  \n".join(escape_markdown(line) for line in block.text.splitlines() if line.strip())
 
 
-def _own_markdown(block: Block) -> str:
-    """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, a
-    comment or the line of a gap, is defused."""
-    text = block.text.replace(FORM_FEED, "\n").strip()
-    if block.category == PICTURE:
-        return "\n\n".join(part for part in ("*[picture]*", text) if part)
-    if not text:
-        return ""
+def _own_markdown(block: Block, tables: TableStyle) -> str:
+    """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, or
+    hide one, is defused."""
+    text = _OUR_GAP.sub("&#91;ocrd:", _LINE_END.sub("\n", block.text).strip())
     if block.category == FORMULA:
-        return text if "$" in text or text.startswith(("\\[", "\\(")) else f"$$\n{text}\n$$"
-    text = _OUR_LINE.sub(r"\1\[ocrd:", _OUR_COMMENT.sub("&lt;!--", text))
-    table = parse_table(text)
-    if table is None:
+        return _formula(text)
+    parts = [shown for piece in split_tables(text) if (shown := _piece(piece, tables))]
+    if block.category == PICTURE:
+        parts.insert(0, "*[picture]*")
+    return "\n\n".join(parts)
+
+
+def _formula(text: str) -> str:
+    """Blanks mean nothing in LaTeX: behind a `<` one keeps it from beginning a tag."""
+    text = _without_open_fence(re.sub(r"<(?=[!?/a-zA-Z])", "< ", text))
+    if not text or "$" in text or text.startswith(("\\[", "\\(")):
         return text
-    before, behind = around_table(text)
-    pipe = to_pipe(table)
-    html = text[len(before) : len(text) - len(behind)]
-    parts = (before.strip(), html if pipe is None else pipe, behind.strip())
-    return "\n\n".join(part for part in parts if part)
+    return f"$$\n{text}\n$$"
+
+
+def _piece(piece: Piece, tables: TableStyle) -> str:
+    pipe = to_pipe(piece.table) if piece.table is not None and tables == "pipe" else None
+    if pipe is not None:
+        return pipe
+    source = _FOREIGN_TAG.sub("&lt;", piece.source.strip())
+    if piece.table is None:
+        return _without_open_fence(source)
+    return _html_table(source)
+
+
+def _html_table(source: str) -> str:
+    """To Markdown HTML ends at an empty line: what stands behind it would be code or a list, not rows."""
+    whole = _EMPTY_LINES.sub("\n", source).replace("```", "&#96;``").replace("~~~", "&#126;~~")
+    return whole if whole.lower().endswith("</table>") else whole + "</table>"
+
+
+def _without_open_fence(text: str) -> str:
+    """Code that does not end would make code of all pages behind it. Code within lists, quotations and HTML ends by
+    rules of its own, so that there, too, its marks are shown as they are."""
+    marks = [mark[0] for mark in _FENCE_MARK.finditer(text)]
+    if not marks or ("<" not in text and _are_paired(marks)):
+        return text
+    return _FENCE_MARK.sub(r"\1\\\2\3", text)
+
+
+def _are_paired(marks: list[str]) -> bool:
+    fence = ""
+    for line in marks:
+        found = _FENCE.fullmatch(line)
+        if found is None:
+            return False
+        mark, rest = found[1] or found[3], found[2] or found[4] or ""
+        if not fence:
+            fence = mark
+        elif mark.startswith(fence) and not rest.strip():
+            fence = ""
+    return not fence
 
 
 _INLINE = re.compile(r"([\\`*_\[\]<>|~])")

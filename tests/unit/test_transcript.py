@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +12,8 @@ from markdown_it import MarkdownIt
 from support.stores import recognition
 
 from ocrd.domain.documents import Block, PageText, Recognition
-from ocrd.pipeline.transcript import RENDERERS, escape_markdown, gap, one_line, to_md, to_txt
+from ocrd.domain.models import CATEGORIES
+from ocrd.pipeline.transcript import RENDERERS, TableStyle, escape_markdown, gap, one_line, to_md, to_txt
 
 VIEWERS = {
     "commonmark": MarkdownIt("commonmark"),
@@ -74,6 +77,10 @@ def test_a_blank_page_is_empty_and_keeps_its_place() -> None:
 
 def test_a_page_without_text_is_marked_in_its_place() -> None:
     assert txt(page(1, "one"), failed(2)) == "one\n\f[ocrd: page 2: no text: the engine crashed]\n"
+
+
+def test_a_form_feed_within_a_page_is_a_line_end_there_too() -> None:
+    assert txt(page(1, "\n\fone\ftwo\n"), page(2, "\f")) == "\none\ntwo\n\f\n\n"
 
 
 def test_a_document_without_pages_is_empty() -> None:
@@ -277,10 +284,132 @@ def test_a_formula_that_is_marked_already_is_not_marked_again() -> None:
     assert as_md(("Formula", "$$x$$")) == "$$x$$\n"
 
 
-def test_a_model_cannot_forge_our_marks() -> None:
-    text = as_md(("Text", "<!-- page 2 -->\n[ocrd: page 3: no text: x]\f"))
-    assert "<!--" not in text
-    assert "\\[ocrd:" in text
-    assert "\f" not in text
-    plain = "".join(to_txt([model_page(("Text", "[ocrd: page 3: no text: x]"))]))
-    assert not plain.startswith("[ocrd:")
+FORGED = [
+    "<!-- page 2 -->",
+    "[ocrd: page 3: no text: x]",
+    "> [ocrd: page 3: no text: x]",
+    "> \\[ocrd: page 3: no text: x\\]",
+    "text\f[ocrd: page 3: no text: x]",
+    "text\r[ocrd: page 3: no text: x]",
+    "text\u2028  [ocrd: page 3: no text: x]",
+    "<table><tr><td><!-- page 2 --></td></tr></table>",
+    "<table><tr><td>&lt;!-- page 2 --&gt;</td></tr></table>",
+    "<table><tr><td colspan=2>\n<!-- page 2 -->\n</td></tr></table>",
+    "$ <!-- page 2 -->",
+    "a<!-- page 2 -->b",
+]
+
+
+@pytest.mark.parametrize("category", ["Text", "Table", "Formula", "Picture", "Title"])
+@pytest.mark.parametrize("text", FORGED)
+def test_a_model_cannot_forge_our_marks(text: str, category: str) -> None:
+    written = as_md((category, text))
+    assert "<!--" not in written
+    assert "[ocrd:" not in written.replace("| \\[ocrd:", "")
+    assert "\f" not in written
+    plain = "".join(to_txt([model_page((category, text))]))
+    assert "\f" not in plain
+    assert not any(line.lstrip().startswith("[ocrd:") for line in plain.splitlines())
+
+
+SIGNS = (
+    "```|```python|  ```|    ```|~~~|~~~~|``` a`|- ```|- a|  - ~~~|> ```|1. ~~~||x|<pre>|<script>|<style>|<!--|<?x|<!X"
+    "|<![CDATA[|<table>|<td|</table>|$$|`|[x]: <|    <div>|<p|* |+ > ```|\t```|\\|---|<textarea|&lt;!--"
+)
+HIDING = st.lists(st.sampled_from(SIGNS.split("|")), max_size=7).map("\n".join)
+
+
+@settings(max_examples=300)
+@given(HIDING, st.sampled_from(["Text", "Table", "Formula", "Picture"]), st.sampled_from(["pipe", "html"]))
+def test_nothing_that_a_model_wrote_hides_the_pages_behind_it(
+    text: str, category: str, tables: TableStyle
+) -> None:
+    pages = [model_page((category, text)), failed(2), page(3, "last")]
+    tokens = VIEWERS["tables"].parse("".join(to_md(pages, tables=tables)))
+    comments = [
+        token.content.strip() for token in tokens if token.type == "html_block" and "<!--" in token.content
+    ]
+    assert comments == ["<!-- page 2 -->", "<!-- page 3 -->"]
+    assert [token.content for token in tokens[-3:]] == ["", "last", ""]
+
+
+def test_empty_lines_and_fences_within_html_end_no_table() -> None:
+    source = "<table>\n<tr><td colspan=2>a\n\n```\n</td></tr>\n \n    <tr><td>b</td></tr>\n</table>"
+    found = shown(as_md(("Table", source), ("Text", "c")))
+    assert (found.text.split(), found.tags) == (["a", "```", "b", "c"], {"table", "tr", "td", "p"})
+
+
+def test_tables_can_be_kept_as_html_and_then_too_hide_nothing() -> None:
+    simple = "<table><tr><td>a</td></tr></table>"
+    assert "".join(to_md([model_page(("Table", simple))], tables="html")) == simple + "\n"
+    forged = "<table><tr><td><!-- page 2 --></td></tr>"
+    assert "<!--" not in "".join(to_md([model_page(("Table", forged))], tables="html"))
+
+
+def test_every_category_but_pictures_shows_its_text_in_reading_order() -> None:
+    named = [
+        (category, f"слово {number}")
+        for number, category in enumerate(CATEGORIES)
+        if category not in {"Formula", "Picture"}
+    ]
+    assert as_md(*named) == "\n\n".join(text for _, text in named) + "\n"
+
+
+def test_headers_and_footers_can_be_left_out() -> None:
+    made = model_page(("Page-header", "Глава 1"), ("Text", "текст"), ("Page-footer", "7"))
+    assert md(made) == "Глава 1\n\nтекст\n\n7\n"
+    assert "".join(to_md([made], headers=False)) == "текст\n"
+
+
+def test_code_that_is_closed_stays_code_and_code_that_is_not_becomes_text() -> None:
+    assert as_md(("Text", "```\na\n```")) == "```\na\n```\n"
+    found = shown(as_md(("Text", "```\na"), ("Text", "b")))
+    assert (found.text.split(), found.tags) == (["```", "a", "b"], {"p"})
+
+
+def test_a_table_that_was_cut_off_is_closed() -> None:
+    assert as_md(("Table", "<table><tr><td colspan=2>a")) == "<table><tr><td colspan=2>a</table>\n"
+
+
+def test_all_tables_of_a_block_and_the_text_between_them_are_shown() -> None:
+    one = "<table><tr><td>a</td></tr></table>"
+    assert as_md(("Table", f"x{one}y{one}")) == "x\n\n|  |\n| --- |\n| a |\n\ny\n\n|  |\n| --- |\n| a |\n"
+
+
+CELL = st.text(st.characters(categories=("L", "Nd"), include_characters=" <&>|*_`\\[]~#!-"), max_size=12)
+
+
+@given(st.lists(st.lists(CELL, min_size=2, max_size=2), min_size=2, max_size=4))
+def test_a_table_shows_just_the_characters_of_its_cells(rows: list[list[str]]) -> None:
+    source = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    found = shown(as_md(("Table", f"<table>{source}</table>")), "tables")
+    assert found.text.split() == [word for row in rows for cell in row for word in cell.split()]
+    assert found.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n",
+        "\u2028",
+        " ",
+        "<",
+        "<p ",
+        "```\n",
+        "- ",
+        "\\",
+        "$",
+        "[ocrd:",
+        "<table>\n",
+        "&",
+        "<table>\n \n",
+        "~~~",
+    ],
+)
+def test_no_piece_that_comes_again_and_again_takes_more_than_its_time(piece: str) -> None:
+    heap = "x" + piece * (60_000 // len(piece)) + "x"
+    begun = time.process_time()
+    for mode in ("layout", "ocr"):
+        assert as_md(("Text", heap), mode=mode)
+        assert "".join(to_txt([model_page(("Text", heap), mode=mode)]))
+    assert time.process_time() - begun < 5, "seconds; in proportion it is less than one"
