@@ -4,7 +4,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0001');
+INSERT INTO "alembic_version" VALUES('0002');
 CREATE TABLE attempts (
 	id INTEGER NOT NULL, 
 	page_id INTEGER NOT NULL, 
@@ -20,7 +20,7 @@ CREATE TABLE attempts (
 	reason_code VARCHAR(32) DEFAULT '' NOT NULL, 
 	reason TEXT DEFAULT '' NOT NULL, 
 	ended_at FLOAT NOT NULL, 
-	result_id INTEGER, 
+	result_id INTEGER, rung VARCHAR(16) DEFAULT '' NOT NULL, cause VARCHAR(16) DEFAULT '' NOT NULL, 
 	CONSTRAINT pk_attempts PRIMARY KEY (id), 
 	CONSTRAINT fk_attempts_page_id FOREIGN KEY(page_id) REFERENCES pages (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_attempts_result_id FOREIGN KEY(result_id) REFERENCES results (id), 
@@ -107,7 +107,7 @@ CREATE TABLE pages (
 	claims INTEGER DEFAULT '0' NOT NULL, 
 	attempts INTEGER DEFAULT '0' NOT NULL, 
 	result_id INTEGER, 
-	finished_at FLOAT, 
+	finished_at FLOAT, ladder_from INTEGER DEFAULT '0' NOT NULL, 
 	CONSTRAINT pk_pages PRIMARY KEY (id), 
 	CONSTRAINT ck_pages_state CHECK (state IN ('pending', 'running', 'parked', 'done', 'blank', 'failed', 'cancelled')), 
 	CONSTRAINT fk_pages_document_id FOREIGN KEY(document_id) REFERENCES documents (id) ON DELETE CASCADE, 
@@ -118,6 +118,18 @@ CREATE TABLE results (
 	id INTEGER NOT NULL, 
 	body BLOB NOT NULL, 
 	CONSTRAINT pk_results PRIMARY KEY (id)
+);
+CREATE TABLE server_starts (
+	id INTEGER NOT NULL, 
+	model TEXT NOT NULL, 
+	image_id TEXT NOT NULL, 
+	spec VARCHAR(16) NOT NULL, 
+	started_at FLOAT NOT NULL, 
+	seconds FLOAT NOT NULL, 
+	failure VARCHAR(32) DEFAULT '' NOT NULL, 
+	message TEXT DEFAULT '' NOT NULL, 
+	details TEXT DEFAULT '{}' NOT NULL, 
+	CONSTRAINT pk_server_starts PRIMARY KEY (id)
 );
 CREATE INDEX ix_commands_open ON commands (id) WHERE done_at IS NULL;
 CREATE INDEX ix_documents_claim ON documents (priority DESC, id) WHERE state = 'queued';
@@ -139,4 +151,6 @@ CREATE TRIGGER count_page_update AFTER UPDATE OF state ON pages WHEN OLD.state <
 CREATE TRIGGER count_verdict_insert AFTER INSERT ON pages BEGIN INSERT INTO counts (kind, value, n) VALUES ('verdict', NEW.verdict, 1) ON CONFLICT (kind, value) DO UPDATE SET n = n + 1; END;
 CREATE TRIGGER count_verdict_delete AFTER DELETE ON pages BEGIN UPDATE counts SET n = n - 1 WHERE kind = 'verdict' AND value = OLD.verdict; END;
 CREATE TRIGGER count_verdict_update AFTER UPDATE OF verdict ON pages WHEN OLD.verdict <> NEW.verdict BEGIN UPDATE counts SET n = n - 1 WHERE kind = 'verdict' AND value = OLD.verdict; INSERT INTO counts (kind, value, n) VALUES ('verdict', NEW.verdict, 1) ON CONFLICT (kind, value) DO UPDATE SET n = n + 1; END;
+CREATE INDEX ix_pages_parked ON pages (document_id, number) WHERE state = 'parked';
+CREATE INDEX ix_server_starts_model ON server_starts (model, image_id, id);
 COMMIT;

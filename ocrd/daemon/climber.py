@@ -6,7 +6,7 @@ Which way comes next is decided by `domain/retry.py`, what to think of an answer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 from time import monotonic
@@ -20,7 +20,7 @@ from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, Stopped
 from ocrd.domain.jobs import PageState, Verdict
 from ocrd.domain.quality import Cause, Judgement
 from ocrd.domain.retry import Engine, Rung, Tried
-from ocrd.store.pages import Attempt
+from ocrd.store.pages import Attempt, StoredTry
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
@@ -31,7 +31,8 @@ Note = Callable[[Attempt], int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What became of a page. `stored` is the number of the result if an earlier try, noted already, was the best."""
+    """What became of a page. `stored` is the number of the result if an earlier try, noted already, was the best.
+    PARKED: it waits for the fallback model, its tries are noted, and it climbs on from there."""
 
     state: PageState
     attempt: Attempt
@@ -62,13 +63,23 @@ class Climber:
         """Whether pages can be read without the first engine."""
         return self._engines.second is not None
 
-    def climb(self, page: PageImage, stop: Event, note: Note, *, without_first: bool = False) -> Reading:
-        """Read a page. Raises ServerFault and Stopped: the page is to be given back."""
+    def climb(
+        self,
+        page: PageImage,
+        stop: Event,
+        note: Note,
+        *,
+        before: Sequence[StoredTry] = (),
+        without_first: bool = False,
+        fallback_now: bool = False,
+    ) -> Reading:
+        """Read a page, from where the tries `before` ended. `fallback_now` says that the fallback model is being
+        served, and not the first. Raises ServerFault and Stopped: the page is to be given back."""
         if without_first:
-            return _Climb(self._engines, page, stop, note, None).run_second()
+            return _Climb(self._engines, page, stop, note, None, before).run_second()
         seen = self._engines.witnesses.call(page) if self._engines.witnesses is not None else None
         try:
-            return _Climb(self._engines, page, stop, note, seen).run()
+            return _Climb(self._engines, page, stop, note, seen, before).run(fallback_now=fallback_now)
         finally:
             if seen is not None:
                 seen.dismiss()
@@ -78,7 +89,13 @@ class _Climb:
     """One page's way up the ladder."""
 
     def __init__(
-        self, engines: Engines, page: PageImage, stop: Event, note: Note, seen: Witness | None
+        self,
+        engines: Engines,
+        page: PageImage,
+        stop: Event,
+        note: Note,
+        seen: Witness | None,
+        before: Sequence[StoredTry],
     ) -> None:
         self._engines = engines
         self._page = page
@@ -88,11 +105,31 @@ class _Climb:
         self._tried: list[Tried] = []
         self._candidates: list[_Candidate] = []
         self._last: Attempt | None = None
+        self._last_noted = True
+        for one in before:
+            self._remember(one)
 
-    def run(self) -> Reading:
+    def _remember(self, one: StoredTry) -> None:
+        """A try of an earlier turn, as if it had just been made."""
+        rung = retry.rung_named(one.attempt.rung)
+        if rung is None:
+            return
+        recognition = one.attempt.recognition
+        cause = Cause(one.attempt.cause) if one.attempt.cause else Cause.NONE
+        rotation = recognition.rotation if recognition is not None else 0
+        self._tried.append(Tried(rung, one.attempt.verdict, cause, rotation))
+        self._last = one.attempt
+        if recognition is not None:
+            judgement = Judgement(one.attempt.verdict, one.attempt.reason, cause)
+            self._candidates.append(_Candidate(recognition, judgement, one.result_id))
+
+    def run(self, *, fallback_now: bool) -> Reading:
         while (rung := retry.next_rung(self._tried, self._engines.means)) is not None:
-            if self._last is not None:
+            if not self._last_noted:
                 self._note_last(rung)
+            if rung.engine is Engine.FALLBACK and not fallback_now:
+                assert self._last is not None, "no page begins with the fallback model"
+                return Reading(state=PageState.PARKED, attempt=self._last)
             self._try(rung)
         return self._settle()
 
@@ -111,6 +148,7 @@ class _Climb:
             rung=following.name,
         )
         stored = self._note(self._last)
+        self._last_noted = True
         if self._last.recognition is not None:
             self._candidates[-1] = replace(self._candidates[-1], stored=stored)
 
@@ -119,14 +157,15 @@ class _Climb:
         try:
             recognition = self._ask(rung)
         except PageFault as fault:
-            self._last = fault_attempt(fault, monotonic() - began, self._engine_name(rung))
+            self._last = fault_attempt(fault, monotonic() - began, self._engine_name(rung), rung=rung.name)
             self._tried.append(Tried(rung, Verdict.FAULT, Cause.NONE))
-            return
-        self._take(rung, recognition)
+        else:
+            self._take(rung, recognition)
+        self._last_noted = False
 
     def _take(self, rung: Rung, recognition: Recognition) -> None:
         judgement = quality.judge(self._page, recognition, self._engines.request.languages)
-        if rung.engine is Engine.FIRST and self._witness is not None:
+        if rung.engine is not Engine.SECOND and self._witness is not None:
             recognition, judgement = self._hear_witness(recognition, judgement)
         self._candidates.append(_Candidate(recognition, judgement))
         self._tried.append(Tried(rung, judgement.verdict, judgement.cause, recognition.rotation))
@@ -134,6 +173,8 @@ class _Climb:
             engine=recognition.engine,
             seconds=recognition.seconds,
             verdict=judgement.verdict,
+            rung=rung.name,
+            cause=judgement.cause,
             reason_code="" if recognition.text.strip() else ReasonCode.NO_TEXT_FOUND,
             reason=judgement.reason,
             recognition=recognition,
@@ -178,9 +219,11 @@ class _Climb:
     def _ask_engine(self, rung: Rung) -> Recognition:
         engines = self._engines
         try:
-            if rung.engine is Engine.FIRST:
-                return engines.first.recognize(self._page, rung.apply(engines.request), self._stop)
-            return self._ask_second()
+            if rung.engine is Engine.SECOND:
+                return self._ask_second()
+            engine = engines.first if rung.engine is Engine.FIRST else engines.fallback
+            assert engine is not None, "the ladder has this rung only with a fallback model"
+            return engine.recognize(self._page, rung.apply(engines.request), self._stop)
         except (PageFault, ServerFault, Stopped):
             raise
         except Exception as err:  # a plug-in engine may raise anything; one page must not end the daemon
@@ -202,7 +245,7 @@ class _Climb:
             raise PageFault(ReasonCode.ENGINE_UNAVAILABLE, str(err)) from err
 
     def _engine_name(self, rung: Rung) -> str:
-        return self._engines.name if rung.engine is Engine.FIRST else "embedded"
+        return "embedded" if rung.engine is Engine.SECOND else self._engines.name
 
     # --- settling -------------------------------------------------------------------------------------------
 
@@ -215,7 +258,8 @@ class _Climb:
         judgement = best.judgement
         attempt = replace(self._last, verdict=judgement.verdict, reason=judgement.reason)
         if best.stored is not None:  # then the last try is noted too, as what it was
-            self._note(self._last)
+            if not self._last_noted:
+                self._note(self._last)
             attempt = replace(
                 attempt,
                 engine=best.recognition.engine,

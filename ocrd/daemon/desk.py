@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from threading import Condition
 from time import monotonic
 
@@ -11,6 +12,7 @@ from ocrd.domain import retry
 from ocrd.domain.documents import FileIdentity, PageImage
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.scheduling import pages_to_render
+from ocrd.domain.swapping import Side
 from ocrd.store.documents import Job
 
 IDLE_WAIT_S = 5.0
@@ -30,6 +32,8 @@ class OpenDocument:
     """Pages that are claimed and neither settled nor given back."""
     exhausted: bool = False
     """No page is left to be claimed."""
+    parked: dict[int, float] = field(default_factory=dict)
+    """By number, the pages that wait for the fallback model, and since when (monotonic)."""
     ending: tuple[ReasonCode, str] | None = None
     """Why the document is to be ended before its pages are."""
     finishing: bool = False
@@ -37,10 +41,11 @@ class OpenDocument:
 
 @dataclass(slots=True)
 class RenderedPage:
-    """A page that waits for a slot of the engine."""
+    """A page that waits for a slot of the engine. `tried` says that its tries are in the store: it climbs on."""
 
     document: OpenDocument
     image: PageImage
+    tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Desk:
         self._rendering = 0
         self._reading = 0
         self._paused = False
+        self._held = False
+        self._side = Side.MAIN
         self._news = 0
         self.stopping = False
         self.outage: Outage | None = None
@@ -134,6 +141,11 @@ class Desk:
                 (one for one in self._open.values() if not one.exhausted and one.ending is None), None
             )
 
+    def oldest_with_parked(self) -> OpenDocument | None:
+        """The oldest document with pages that wait for the fallback model."""
+        with self._changed:
+            return next((one for one in self._open.values() if one.parked and one.ending is None), None)
+
     def end(self, document: OpenDocument, ending: tuple[ReasonCode, str]) -> None:
         """The document is to be ended; the first reason stays."""
         with self._changed:
@@ -162,7 +174,7 @@ class Desk:
             return room, self._news
 
     def _room(self) -> int:
-        if self._paused or (self.outage is not None and monotonic() < self.outage.until):
+        if self._paused or self._held or (self.outage is not None and monotonic() < self.outage.until):
             return 0
         return pages_to_render(
             waiting=len(self._ready) + self._rendering, slots=self._slots, window=self._window
@@ -178,6 +190,21 @@ class Desk:
         with self._changed:
             document.exhausted = got < wanted
             document.in_hand += got
+
+    def claimed_parked(self, document: OpenDocument, numbers: Sequence[int]) -> None:
+        """These parked pages are in hand now; none: there were none, whatever we thought."""
+        with self._changed:
+            for number in numbers or list(document.parked):
+                document.parked.pop(number, None)
+            document.in_hand += len(numbers)
+
+    def was_parked(self, document: OpenDocument, numbers: Sequence[int], *, in_hand: bool) -> None:
+        """These pages wait for the fallback model; `in_hand` says that they were until now."""
+        with self._changed:
+            document.parked.update(dict.fromkeys(numbers, monotonic()))
+            if in_hand:
+                document.in_hand -= len(numbers)
+        self.notify()
 
     def rendered(self, pages: int) -> None:
         """So many pages are not being rendered any more."""
@@ -220,6 +247,31 @@ class Desk:
             document.in_hand -= pages
             document.exhausted = False
         self.notify()
+
+    # --- two models on one GPU ------------------------------------------------------------------------------
+
+    @property
+    def side(self) -> Side:
+        """Whose pages are claimed now."""
+        return self._side
+
+    def hold(self, *, held: bool) -> None:
+        """Claim no further page, or go on: for as long as the models are being exchanged."""
+        with self._changed:
+            self._held = held
+        self.notify()
+
+    def turn(self, side: Side) -> None:
+        """Claim pages of this side from now on."""
+        with self._changed:
+            self._side = side
+        self.notify()
+
+    def parked_waits(self) -> list[float]:
+        """For how long each parked page has been waiting, in seconds."""
+        with self._changed:
+            now = monotonic()
+            return [now - since for one in self._open.values() for since in one.parked.values()]
 
     # --- outages --------------------------------------------------------------------------------------------
 

@@ -41,9 +41,18 @@ class Server(Protocol):
         """`state`, `model` and what else is known, as plain data."""
 
 
+class Fallback(Recognizer, Protocol):
+    """Another model that takes its turns on the same GPU."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be served at all; waiting for it makes sense."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """Who reads: the first engine by its name; the second, if there is one, as last resort and as witness."""
+    """Who reads: the first engine by its name; the fallback model in its turns; the second, if there is one, as last
+    resort and as witness."""
 
     first: Recognizer
     name: str
@@ -52,6 +61,12 @@ class Engines:
     second_request: Request | None = None
     witnesses: Witnesses | None = None
     server: Server | None = None
+    fallback: Fallback | None = None
+
+    @property
+    def may_park(self) -> bool:
+        """Whether pages may wait for a fallback model: there is one, and it can be served."""
+        return self.fallback is not None and self.fallback.is_usable
 
     @property
     def means(self) -> Means:
@@ -59,11 +74,13 @@ class Engines:
         from ocrd.domain.retry import Means
 
         modes = frozenset[PromptMode]() if self.server is None else self.server.modes
-        return Means(modes=modes, has_second=self.second is not None)
+        return Means(modes=modes, has_second=self.second is not None, has_fallback=self.may_park)
 
     def close(self) -> None:
         """End all of them."""
         self.first.close()
+        if self.fallback is not None:
+            self.fallback.close()
         if self.second is not None:
             self.second.close()
         if self.witnesses is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from threading import Event, Lock
 from time import monotonic
 
@@ -16,6 +17,7 @@ from ocrd.domain import quality, retry
 from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.jobs import PageState, Verdict
+from ocrd.domain.swapping import Side
 from ocrd.host import files
 from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.rasterizer import Rasterizer
@@ -35,11 +37,13 @@ class Feeder:
         pages: PageStore,
         admission: Admission,
         rasterizer: Rasterizer,
+        may_park: Callable[[], bool],
         folder: str,
         abort: Event,
     ) -> None:
         self._desk = desk
         self._landing = landing
+        self._may_park = may_park
         self._documents = documents
         self._pages = pages
         self._admission = admission
@@ -64,8 +68,13 @@ class Feeder:
     # --- claiming -------------------------------------------------------------------------------------------
 
     def _next_window(self, room: int) -> tuple[OpenDocument, list[Claimed]] | None:
-        """The next pages of the oldest open document that has any, else of a newly claimed one."""
+        """The next pages of the oldest open document that has any, else of a newly claimed one. Parked pages have
+        their turn while the fallback model is there, or when there will be none."""
         with self._claiming:
+            if self._desk.side is Side.FALLBACK or not self._may_park():
+                window = self._next_parked(room)
+                if window is not None or self._desk.side is Side.FALLBACK:
+                    return window
             while True:
                 document = self._desk.oldest_with_pages() or self._open_next()
                 if document is None:
@@ -74,6 +83,14 @@ class Feeder:
                 self._desk.claimed(document, wanted=room, got=len(claimed))
                 if claimed:
                     return document, claimed
+
+    def _next_parked(self, room: int) -> tuple[OpenDocument, list[Claimed]] | None:
+        while (document := self._desk.oldest_with_parked()) is not None:
+            claimed = self._pages.claim(document.job.id, room, parked=True)
+            self._desk.claimed_parked(document, [page.number for page in claimed])
+            if claimed:
+                return document, claimed
+        return None
 
     def _open_next(self) -> OpenDocument | None:
         """Claim documents until one has pages to read; those without are finished on the way."""
@@ -86,6 +103,7 @@ class Feeder:
 
     def _open(self, job: Job) -> OpenDocument | None:
         document = OpenDocument(job, files.stat_regular(job.path), monotonic(), job.open_pages)
+        document.parked.update(dict.fromkeys(self._pages.parked(job.id), monotonic()))
         self._desk.open(document)
         if document.identity is not None and job.pages == 0:
             self._admit_again(document)
@@ -117,9 +135,8 @@ class Feeder:
         """Render claimed pages; each one ends up lined up, landed or given back."""
         with bound_contextvars(document=document.job.id, file=document.job.name):
             usable = self._fail_worn_out(document, claimed)
-            numbers = [page.number for page in usable]
             careful = any(page.claims > retry.CAREFUL_CLAIMS for page in usable)
-            for window in [[number] for number in numbers] if careful else [numbers]:
+            for window in [[page] for page in usable] if careful else [usable]:
                 if window:
                     self._render(document, window)
 
@@ -131,8 +148,9 @@ class Feeder:
                 self._fail(document, page.number, PageFault(ReasonCode.CLAIMED_TOO_OFTEN, reason), 0.0)
         return [page for page in claimed if page.claims <= retry.MAX_CLAIMS]
 
-    def _render(self, document: OpenDocument, numbers: list[int]) -> None:
+    def _render(self, document: OpenDocument, claimed: list[Claimed]) -> None:
         job, identity = document.job, document.identity
+        numbers = [page.number for page in claimed]
         assert identity is not None, "a document whose file is gone is ended, not rendered"
         began = monotonic()
         try:
@@ -148,14 +166,14 @@ class Feeder:
             self._landing.give_back(document, numbers)
             return
         each_s = (monotonic() - began) / len(numbers)
-        for number in numbers:
-            self._line_up(document, number, rendered[number], each_s)
+        for page in claimed:
+            self._line_up(document, page, rendered[page.number], each_s)
 
     def _line_up(
-        self, document: OpenDocument, number: int, page: PageImage | PageFault, seconds: float
+        self, document: OpenDocument, claimed: Claimed, page: PageImage | PageFault, seconds: float
     ) -> None:
         if isinstance(page, PageFault):
-            self._fail(document, number, page, seconds)
+            self._fail(document, claimed.number, page, seconds)
         elif quality.is_blank(page):
             self._desk.rendered(1)
             with contextlib.suppress(OSError):  # the work folder is emptied at the next start
@@ -163,10 +181,10 @@ class Feeder:
             attempt = Attempt(
                 engine="none", seconds=seconds, verdict=Verdict.BLANK, reason="no ink on the page"
             )
-            self._landing.land(document, number, PageState.BLANK, attempt)
+            self._landing.land(document, claimed.number, PageState.BLANK, attempt)
         else:
             # First lined up, then not being rendered any more: never more than allowed is under way.
-            self._desk.line_up(RenderedPage(document, page))
+            self._desk.line_up(RenderedPage(document, page, tried=claimed.attempts > 0))
             self._desk.rendered(1)
 
     def _fail(self, document: OpenDocument, number: int, fault: PageFault, seconds: float) -> None:

@@ -63,6 +63,15 @@ class Landing:
         self._desk.gave_back(document, len(numbers))
         self.finish_if_settled(document)
 
+    def park(self, document: OpenDocument, number: int, why: str) -> None:
+        """A page waits for the fallback model."""
+        if self._pages.park(document.job.id, number, why):
+            log.info("page_parked", page=number, reason=why)
+            self._desk.was_parked(document, [number], in_hand=True)
+        else:
+            self._desk.settled(document)
+        self.finish_if_settled(document)
+
     def end(self, document: OpenDocument, code: ReasonCode, reason: str) -> None:
         """End a document early; at once, or when its last page in hand has landed."""
         self._desk.end(document, (code, reason))
@@ -123,8 +132,13 @@ class Landing:
         self._desk.close(document)
 
 
-def fault_attempt(fault: PageFault, seconds: float, engine: str) -> Attempt:
-    """The record of a try that failed."""
+def fault_attempt(fault: PageFault, seconds: float, engine: str, *, rung: str = "") -> Attempt:
+    """The record of a try that failed; with its `rung` if that is not tried again."""
     return Attempt(
-        engine=engine, seconds=seconds, verdict=Verdict.FAULT, reason_code=fault.code, reason=str(fault)
+        engine=engine,
+        seconds=seconds,
+        verdict=Verdict.FAULT,
+        rung=rung,
+        reason_code=fault.code,
+        reason=str(fault),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from ocrd.daemon.desk import Desk, RenderedPage
 from ocrd.daemon.landing import Landing
 from ocrd.domain import retry
 from ocrd.domain.errors import ServerFault, Stopped
+from ocrd.domain.jobs import PageState
+from ocrd.domain.swapping import Side
 from ocrd.store.pages import PageStore
 from ocrd.telemetry.logs import get_logger
 
@@ -81,19 +84,37 @@ class Reader:
         except ServerFault as err:
             if err.in_hand:
                 self._deaths[_key(page)] += 1
-            if not self._climber.has_second or self._desk.outage_lasted_s() < self._server_wait_s:
+            if not self._may_go_on(err):
                 raise
             return self._climb(page, without_first=True)
         self._desk.clear_outage()
         return reading
 
+    def _may_go_on(self, fault: ServerFault) -> bool:
+        """Whether the second engine may take the page now: the first will not come, or was waited for long enough."""
+        if not self._climber.has_second or self._server_wait_s == math.inf:
+            return False
+        return fault.lasting or self._desk.outage_lasted_s() >= self._server_wait_s
+
     def _climb(self, page: RenderedPage, *, without_first: bool = False) -> Reading:
-        note = partial(self._pages.note_attempt, page.document.job.id, page.image.number)
-        return self._climber.climb(page.image, self._abort, note, without_first=without_first)
+        document_id, number = page.document.job.id, page.image.number
+        before = self._pages.history(document_id, number) if page.tried else []
+        note = partial(self._pages.note_attempt, document_id, number)
+        return self._climber.climb(
+            page.image,
+            self._abort,
+            note,
+            before=before,
+            without_first=without_first,
+            fallback_now=self._desk.side is Side.FALLBACK,
+        )
 
     def _land(self, page: RenderedPage, reading: Reading) -> None:
         _remove_image(page)
         self._deaths.pop(_key(page), None)
+        if reading.state is PageState.PARKED:
+            self._landing.park(page.document, page.image.number, reading.attempt.reason)
+            return
         self._landing.land(
             page.document, page.image.number, reading.state, reading.attempt, stored=reading.stored
         )

@@ -66,6 +66,7 @@ class Worker:
             pages=parts.pages,
             admission=parts.admission,
             rasterizer=parts.rasterizer,
+            may_park=lambda: parts.engines.may_park,
             folder=parts.folder,
             abort=self._abort,
         )

@@ -131,13 +131,14 @@ class PageFault(OcrdError):
 
 class ServerFault(OcrdError):
     """The engine is out of order: pause the queue, blame no page. `in_hand` says that it went out of order while
-    it had the page: twice, and the page may be the cause."""
+    it had the page: twice, and the page may be the cause. `lasting` says that waiting will not mend it."""
 
     code = ReasonCode.ENGINE_UNAVAILABLE
 
-    def __init__(self, message: str, *, hint: str = "", in_hand: bool = False) -> None:
+    def __init__(self, message: str, *, hint: str = "", in_hand: bool = False, lasting: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.in_hand = in_hand
+        self.lasting = lasting
 
 
 class ContainerFault(OcrdError):

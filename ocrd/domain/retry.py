@@ -6,7 +6,7 @@ the same way twice. Faults of the server are no attempts: they are not seen here
     loop, truncated            → another sampling → region by region → strips
     text in a picture, no text → plain OCR → turned → strips
     refused, invented          → another sampling → plain OCR → turned
-    a fault, or nothing helped → the second engine
+    a fault, or nothing helped → the fallback model → the second engine
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class Engine(StrEnum):
     """Who is asked on a rung."""
 
     FIRST = "first"
+    FALLBACK = "fallback"
+    """Another model on the same GPU; the page waits, parked, until its turn."""
     SECOND = "second"
+    """The embedded engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,11 @@ class Tried:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What there is to climb with: the prompts of the first engine (none: it has only one way of reading), and
-    whether there is a second one."""
+    whether there are a fallback model and a second engine."""
 
     modes: AbstractSet[PromptMode] = frozenset()
     has_second: bool = False
+    has_fallback: bool = False
 
 
 FIRST_RUNG = Rung("first")
@@ -112,7 +116,13 @@ _SAMPLING = Rung("sampling", sampling=CHANGED_SAMPLING)
 _REGIONS = Rung("regions", prompt_mode=PromptMode.REGIONS)
 _OCR = Rung("ocr", prompt_mode=PromptMode.OCR)
 _STRIPS = Rung("strips", strips=True)
+FALLBACK_RUNG = Rung("fallback", engine=Engine.FALLBACK)
 SECOND_RUNG = Rung("second", engine=Engine.SECOND)
+_TURNS = tuple(Rung(f"turned_{turn}", rotation=turn) for turn in (90, 180, 270))
+_BY_NAME = {
+    rung.name: rung
+    for rung in (FIRST_RUNG, _SAMPLING, _REGIONS, _OCR, _STRIPS, FALLBACK_RUNG, SECOND_RUNG, *_TURNS)
+}
 
 _LADDERS = {
     Cause.LOOP: (_SAMPLING, _REGIONS, _STRIPS),
@@ -133,11 +143,11 @@ def next_rung(tried: Sequence[Tried], means: Means) -> Rung | None:
     """The next way of asking, or None: there is none left, or the page is well read."""
     if not tried:
         return FIRST_RUNG
-    asked = [one for one in tried if one.rung.engine is Engine.FIRST]
-    if any(_is_settled(one) for one in asked):
+    if any(_is_settled(one) for one in tried if one.rung.engine is not Engine.SECOND):
         return None
+    asked = [one for one in tried if one.rung.engine is Engine.FIRST]
     done = {one.rung for one in tried}
-    if means.modes and len(asked) < MAX_MODEL_ATTEMPTS:
+    if asked and means.modes and len(asked) < MAX_MODEL_ATTEMPTS and FALLBACK_RUNG not in done:
         turned = _turned(tried)
         if turned is not None and turned not in done:
             return turned
@@ -146,7 +156,16 @@ def next_rung(tried: Sequence[Tried], means: Means) -> Rung | None:
         for rung in _LADDERS.get(asked[-1].cause, ()):
             if rung not in done and _is_possible(rung, means):
                 return rung
+    if any(_is_settled(one) for one in tried):
+        return None
+    if means.has_fallback and FALLBACK_RUNG not in done:
+        return FALLBACK_RUNG
     return SECOND_RUNG if means.has_second and SECOND_RUNG not in done else None
+
+
+def rung_named(name: str) -> Rung | None:
+    """The rung of a stored try; None for a name that this version does not know."""
+    return _BY_NAME.get(name)
 
 
 def _is_settled(one: Tried) -> bool:
@@ -159,7 +178,7 @@ def _is_settled(one: Tried) -> bool:
 def _turned(tried: Sequence[Tried]) -> Rung | None:
     """The page turned as the second engine had to turn it, once that is known."""
     turn = next((one.rotation for one in tried if one.rung.engine is Engine.SECOND), 0)
-    return Rung("turned", rotation=turn) if turn else None
+    return _BY_NAME[f"turned_{turn}"] if turn else None
 
 
 def _is_possible(rung: Rung, means: Means) -> bool:

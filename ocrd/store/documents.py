@@ -68,7 +68,7 @@ class Job:
     mtime_ns: int
     pages: int
     open_pages: int
-    """Pages that are not read yet; the others were read before, here or at another path."""
+    """Pages that are not read yet, parked ones too; the others were read before, here or at another path."""
     overwrite: bool
 
 
@@ -194,7 +194,10 @@ class DocumentStore:
         wanted = set(tx.execute(open_pages).scalars())
         known = {page["number"]: dict(page) for page in found if page["number"] in wanted and not row.reread}
         moves.adopt_pages(tx, self._now(), row.id, list(known.values()), "read before, the same content")
-        return len(wanted) - len(known)
+        parked = select(func.count()).where(
+            pages.c.document_id == row.id, pages.c.state == literal(PageState.PARKED, literal_execute=True)
+        )
+        return len(wanted) - len(known) + int(tx.execute(parked).scalar_one())
 
     def release(self, document_id: int) -> None:
         """Give a running document back to the queue, with the pages it has; claims in hand do not count."""
@@ -289,6 +292,7 @@ class DocumentStore:
             "verdict": "",
             "result_id": None,
             "finished_at": None,
+            "ladder_from": pages.c.attempts,
         }
         for state in FINAL_PAGES if again else FINAL_PAGES - READ_PAGES:
             moves.move_pages(tx, self._now(), document_id, state, PageState.PENDING, why=why, values=fresh)

@@ -18,11 +18,12 @@ def record_document(
     tx.execute(insert(events).values(at=at, document_id=document_id, page=None, old=old, new=new, why=why))
 
 
-def record_claims(tx: Connection, at: float, document_id: int, numbers: Sequence[int]) -> None:
+def record_claims(
+    tx: Connection, at: float, document_id: int, old: PageState, numbers: Sequence[int]
+) -> None:
     """Leave the event rows of pages that were claimed."""
-    _record_pages(
-        tx, at, document_id, [(number, PageState.PENDING, PageState.RUNNING) for number in numbers], "claimed"
-    )
+    check_page_move(old, PageState.RUNNING)
+    _record_pages(tx, at, document_id, [(number, old, PageState.RUNNING) for number in numbers], "claimed")
 
 
 def _record_pages(

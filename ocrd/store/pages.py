@@ -22,23 +22,35 @@ _READ_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A page in hand; `claims` counts this claim too."""
+    """A page in hand; `claims` counts this claim too, `attempts` the tries before it."""
 
     document_id: int
     number: int
     claims: int
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at a page: what came of it, with the recognition if there was one."""
+    """One try at a page: what came of it, with the recognition if there was one. `rung` is its place on the ladder,
+    '' if the same rung was tried again."""
 
     engine: str
     seconds: float
     verdict: Verdict
+    rung: str = ""
+    cause: str = ""
     reason_code: str = ""
     reason: str = ""
     recognition: Recognition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTry:
+    """A try of a page that is not settled yet, as the store has it."""
+
+    attempt: Attempt
+    result_id: int | None
 
 
 class PageStore:
@@ -48,29 +60,92 @@ class PageStore:
         self._database = database
         self._clock = clock
 
-    def claim(self, document_id: int, limit: int) -> list[Claimed]:
-        """Take the next pending pages of a document in hand, counted before anything is done with them."""
-        pending = (
+    def claim(self, document_id: int, limit: int, *, parked: bool = False) -> list[Claimed]:
+        """Take the next pending (or parked) pages of a document in hand, counted before anything is done with them."""
+        state = PageState.PARKED if parked else PageState.PENDING
+        free = (
             select(pages.c.id)
             .where(
                 pages.c.document_id == document_id,
-                pages.c.state == literal(PageState.PENDING, literal_execute=True),
+                pages.c.state == literal(state, literal_execute=True),
             )
             .order_by(pages.c.number)
             .limit(limit)
         )
         with self._database.write() as tx:
-            ids = list(tx.execute(pending).scalars())
+            ids = list(tx.execute(free).scalars())
             rows = tx.execute(
                 update(pages)
-                .where(pages.c.id.in_(ids), pages.c.state == PageState.PENDING)
+                .where(pages.c.id.in_(ids), pages.c.state == state)
                 .values(state=PageState.RUNNING, claims=pages.c.claims + 1)
-                .returning(pages.c.number, pages.c.claims)
+                .returning(pages.c.number, pages.c.claims, pages.c.attempts)
             ).all()
-            moves.record_claims(tx, self._now(), document_id, [row.number for row in rows])
+            moves.record_claims(tx, self._now(), document_id, state, [row.number for row in rows])
         return sorted(
-            (Claimed(document_id, row.number, row.claims) for row in rows), key=lambda claimed: claimed.number
+            (Claimed(document_id, row.number, row.claims, row.attempts) for row in rows),
+            key=lambda claimed: claimed.number,
         )
+
+    def park(self, document_id: int, number: int, why: str) -> bool:
+        """A page in hand waits for the fallback model; the claim does not count. False if it was taken out of our
+        hands (cancelled) meanwhile."""
+        with self._database.write() as tx:
+            moved = moves.move_pages(
+                tx,
+                self._now(),
+                document_id,
+                PageState.RUNNING,
+                PageState.PARKED,
+                why=storable(why),
+                numbers=[number],
+                values={"claims": pages.c.claims - 1},
+            )
+            return moved == 1
+
+    def parked(self, document_id: int) -> list[int]:
+        """The numbers of the document's parked pages."""
+        query = select(pages.c.number).where(
+            pages.c.document_id == document_id,
+            pages.c.state == literal(PageState.PARKED, literal_execute=True),
+        )
+        with self._database.read() as tx:
+            return sorted(tx.execute(query).scalars())
+
+    def history(self, document_id: int, number: int) -> list[StoredTry]:
+        """What was tried on a page since it was queued (or queued again), in order, with what each rung gave."""
+        query = (
+            select(attempts, results.c.body)
+            .select_from(
+                pages.join(attempts, attempts.c.page_id == pages.c.id).outerjoin(
+                    results, results.c.id == attempts.c.result_id
+                )
+            )
+            .where(
+                pages.c.document_id == document_id,
+                pages.c.number == number,
+                attempts.c.number > pages.c.ladder_from,
+                attempts.c.rung != "",
+            )
+            .order_by(attempts.c.number)
+        )
+        with self._database.read() as tx:
+            rows = tx.execute(query).all()
+        return [
+            StoredTry(
+                attempt=Attempt(
+                    engine=row.engine,
+                    seconds=row.seconds,
+                    verdict=Verdict(row.verdict),
+                    rung=row.rung,
+                    cause=row.cause,
+                    reason_code=row.reason_code,
+                    reason=row.reason,
+                    recognition=None if row.body is None else decode_result(row.body),
+                ),
+                result_id=row.result_id,
+            )
+            for row in rows
+        ]
 
     def give_back(self, document_id: int, numbers: Sequence[int]) -> None:
         """Pages that were claimed and not done, for no fault of theirs: the claim does not count."""
@@ -145,6 +220,8 @@ class PageStore:
                 number=tries,
                 engine=attempt.engine,
                 seconds=attempt.seconds,
+                rung=attempt.rung,
+                cause=attempt.cause,
                 verdict=attempt.verdict,
                 reason_code=attempt.reason_code,
                 reason=storable(attempt.reason),

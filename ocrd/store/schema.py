@@ -17,7 +17,7 @@ from ocrd.domain.errors import ConfigError, StoreError
 from ocrd.host import mounts
 
 FILE_NAME = "ocrd.db"
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration, so that a store that is up to date is opened without alembic. A test compares."""
 
 

@@ -97,10 +97,12 @@ pages = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("result_id", ForeignKey("results.id")),
     Column("finished_at", Float),
+    Column("ladder_from", Integer, nullable=False, server_default="0"),
     _one_of("state", PageState),
     UniqueConstraint("document_id", "number"),
 )
 Index("ix_pages_pending", pages.c.document_id, pages.c.number, sqlite_where=text("state = 'pending'"))
+Index("ix_pages_parked", pages.c.document_id, pages.c.number, sqlite_where=text("state = 'parked'"))
 Index("ix_pages_running", pages.c.document_id, pages.c.number, sqlite_where=text("state = 'running'"))
 Index("ix_pages_finished_at", pages.c.finished_at, sqlite_where=text("finished_at IS NOT NULL"))
 Index("ix_pages_result_id", pages.c.result_id)
@@ -123,6 +125,8 @@ attempts = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("ended_at", Float, nullable=False),
     Column("result_id", ForeignKey("results.id")),
+    Column("rung", String(16), nullable=False, server_default=""),
+    Column("cause", String(16), nullable=False, server_default=""),
     UniqueConstraint("page_id", "number"),
 )
 
@@ -171,6 +175,23 @@ daemon = Table(
     Column("at", Float, nullable=False),
 )
 """Small facts about the running daemon: `heartbeat` (JSON for `ocrd status`), `paused` (why)."""
+
+server_starts = Table(
+    "server_starts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("image_id", Text, nullable=False),
+    Column("spec", String(16), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("failure", String(32), nullable=False, server_default=""),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("details", Text, nullable=False, server_default="{}"),
+)
+"""Every start of the model server: what was planned and measured (`details`), and what came of it (`failure` is
+empty where it became ready)."""
+Index("ix_server_starts_model", server_starts.c.model, server_starts.c.image_id, server_starts.c.id)
 
 counts = Table(
     "counts",

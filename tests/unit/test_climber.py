@@ -14,7 +14,7 @@ from ocrd.domain.documents import Block, PageImage, Recognition, Request, Word
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, Stopped
 from ocrd.domain.jobs import PageState, Verdict
 from ocrd.domain.models import DOTS_OCR, PromptMode
-from ocrd.store.pages import Attempt
+from ocrd.store.pages import Attempt, StoredTry
 
 REQUEST = Request(languages=("rus", "eng"), timeout_s=5)
 PAGE = PageImage(path="/nowhere", number=3, width=1654, height=2339, dpi=200, ink=0.05)
@@ -216,3 +216,112 @@ def test_a_witness_that_fails_is_no_hindrance() -> None:
     second = always(PageFault(ReasonCode.ENGINE_CRASHED, "gone"))
     reading = climber(always(recognition(GOOD)), second, witness=True).climb(PAGE, Event(), Notes())
     assert reading.attempt.verdict is Verdict.OK
+
+
+# --- the fallback model -------------------------------------------------------------------------------------
+
+
+@dataclass
+class ScriptedFallback(Scripted):
+    """A fallback model that is there."""
+
+    is_usable: bool = True
+
+
+def with_fallback(first: Scripted, fallback: ScriptedFallback, second: Scripted | None = None) -> Climber:
+    return Climber(
+        Engines(
+            first=first,
+            name="vllm",
+            request=REQUEST,
+            second=second,
+            second_request=REQUEST,
+            server=Known(),
+            fallback=fallback,
+        )
+    )
+
+
+def remembered(notes: Notes) -> list[StoredTry]:
+    """What the store would give back of these notes."""
+    return [
+        StoredTry(attempt=one, result_id=number if one.recognition is not None else None)
+        for number, one in enumerate(notes.kept, 1)
+        if one.rung
+    ]
+
+
+def fallback_model(answer: Answer) -> ScriptedFallback:
+    return ScriptedFallback(lambda _, __: answer)
+
+
+def test_a_page_that_the_model_cannot_read_is_parked_with_all_its_tries() -> None:
+    notes = Notes()
+    first = always(recognition("Общество с", finish="length"))
+    reading = with_fallback(first, fallback_model(recognition(GOOD))).climb(PAGE, Event(), notes)
+    assert reading.state is PageState.PARKED
+    assert len(notes.kept) == len(first.asked), "every try is stored before the page waits"
+    assert all(one.rung for one in notes.kept)
+
+
+def test_a_parked_page_climbs_on_where_it_stopped() -> None:
+    notes = Notes()
+    first = always(recognition("Общество с", finish="length"))
+    fallback = fallback_model(recognition(GOOD, engine="qwen"))
+    engines = with_fallback(first, fallback)
+    engines.climb(PAGE, Event(), notes)
+    tries = len(first.asked)
+    reading = engines.climb(PAGE, Event(), notes, before=remembered(notes), fallback_now=True)
+    assert reading.state is PageState.DONE
+    assert reading.attempt.recognition is not None
+    assert reading.attempt.recognition.engine == "qwen"
+    assert (len(first.asked), len(fallback.asked)) == (tries, 1)
+    assert len(notes.kept) == tries
+
+
+def test_the_best_of_both_models_wins() -> None:
+    notes = Notes()
+    first = always(recognition(GOOD, finish="length"))
+    engines = with_fallback(first, fallback_model(recognition("", finish="length")))
+    engines.climb(PAGE, Event(), notes)
+    reading = engines.climb(PAGE, Event(), notes, before=remembered(notes), fallback_now=True)
+    assert (reading.state, reading.stored) == (PageState.DONE, 1)
+    assert reading.attempt.recognition is not None
+    assert reading.attempt.recognition.text == GOOD
+
+
+def test_a_page_given_back_is_not_asked_again_what_it_was_asked_before() -> None:
+    notes = Notes()
+    first = always(recognition("Общество с", finish="length"))
+    engines = climber(first)
+    engines.climb(PAGE, Event(), notes)
+    asked = list(first.asked)
+    first.asked.clear()
+    engines.climb(PAGE, Event(), notes, before=remembered(notes)[:1])
+    assert first.asked == asked[1:]
+
+
+def test_without_a_fallback_that_works_parked_pages_go_on_to_the_second_engine() -> None:
+    notes = Notes()
+    first = always(recognition("Общество с", finish="length"))
+    second = always(recognition(GOOD, engine="tesseract"))
+    fallback = fallback_model(recognition(GOOD))
+    engines = with_fallback(first, fallback, second)
+    assert engines.climb(PAGE, Event(), notes).state is PageState.PARKED
+    fallback.is_usable = False
+    reading = engines.climb(PAGE, Event(), notes, before=remembered(notes))
+    assert reading.attempt.engine == "tesseract"
+    assert not fallback.asked
+
+
+def test_a_parked_page_for_which_nothing_is_left_keeps_its_best_text() -> None:
+    notes = Notes()
+    first = always(recognition(GOOD, finish="length"))
+    fallback = fallback_model(recognition(GOOD))
+    engines = with_fallback(first, fallback)
+    engines.climb(PAGE, Event(), notes)
+    fallback.is_usable = False
+    before, kept = remembered(notes), len(notes.kept)
+    reading = engines.climb(PAGE, Event(), notes, before=before)
+    assert (reading.state, reading.stored) == (PageState.DONE, 1)
+    assert len(notes.kept) == kept
