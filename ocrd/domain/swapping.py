@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 WEIGHT_OF_THE_LATEST = 0.3
 """Of a measured round trip in the running mean: three of them outweigh a first guess."""
+
+USUAL_MAX_WAIT_S = 1800.0
 
 
 class Side(StrEnum):
@@ -75,10 +78,18 @@ class Costs:
     """To the fallback model and back, with the start of both until they answer: see `round_trip`."""
     overhead: float = 0.10
     """Largest share of set-up in the time of work, but for swaps by age, on demand, or with nothing else to do."""
-    max_wait_s: float = 1800.0
-    """No page waits longer for a swap to begin, however much there is to do. Infinite: no limit."""
+    max_wait_s: float | None = None
+    """No page waits longer for a swap to begin, however much there is to do. Infinite: no limit. None: half an hour,
+    or longer if swaps every half an hour would break the limit of set-up."""
     settle_s: float = 20.0
     """The inbox is at rest if nothing came for so long: a document often comes with others."""
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The maximum age. Swaps by age are at least that far apart."""
+        if self.max_wait_s is not None:
+            return self.max_wait_s
+        return max(USUAL_MAX_WAIT_S, self.round_trip_s / self.overhead) if self.overhead else inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +142,7 @@ def _from_main(queues: Queues, costs: Costs, history: History) -> Why:
     is_made_up = history.setup_s <= costs.overhead * history.busy_s
     if is_due and is_made_up:
         return Why.DEBT
-    if queues.oldest_parked_s >= costs.max_wait_s:
+    if queues.oldest_parked_s >= costs.longest_wait_s:
         return Why.AGE
     return Why.OVERHEAD if is_due else Why.NOT_WORTH_IT
 
@@ -168,7 +179,7 @@ def _reason(why: Why, queues: Queues, costs: Costs, history: History) -> str:
     return {
         Why.NOTHING_PARKED: "no page is parked",
         Why.ASKED: f"{parked} parked, and the user asked for them",
-        Why.AGE: f"{parked} parked, the oldest for {queues.oldest_parked_s:.0f} s (limit {costs.max_wait_s:.0f} s)",
+        Why.AGE: f"{parked} parked, the oldest for {queues.oldest_parked_s:.0f} s (limit {costs.longest_wait_s:.0f} s)",
         Why.NOT_WORTH_IT: f"{waited}; {swap}",
         Why.OVERHEAD: f"{waited}, but only {made_up} (limit {costs.overhead:.0%} set-up)",
         Why.IDLE: f"{waited}, and nothing to do for the main model",

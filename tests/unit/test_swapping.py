@@ -40,8 +40,8 @@ def queues(draw: st.DrawFn) -> Queues:
 COST = st.builds(
     Costs,
     round_trip_s=st.floats(0, 2000),
-    overhead=st.floats(0.01, 1),
-    max_wait_s=st.one_of(st.just(inf), st.floats(0, 5000)),
+    overhead=st.one_of(st.just(0.0), st.floats(0.01, 1)),
+    max_wait_s=st.one_of(st.none(), st.just(inf), st.floats(0, 5000)),
     settle_s=st.floats(0, 100),
 )
 HISTORY = st.builds(History, setup_s=SECONDS, busy_s=SECONDS)
@@ -116,7 +116,7 @@ def test_more_waiting_never_calls_a_swap_off(
         (replace(PARKED, primary=1, parked_wait_s=600), NEVER, Why.DEBT),
         (replace(PARKED, primary=1, parked_wait_s=600), History(setup_s=300, busy_s=2999), Why.OVERHEAD),
         (replace(PARKED, primary=1, parked_wait_s=600), History(setup_s=300, busy_s=3001), Why.DEBT),
-        (replace(PARKED, primary=99, oldest_parked_s=1800), History(setup_s=300, busy_s=0), Why.AGE),
+        (replace(PARKED, primary=99, oldest_parked_s=3000), History(setup_s=300, busy_s=0), Why.AGE),
         (replace(PARKED, primary=99, parked_wait_s=1, flush=True), History(setup_s=300, busy_s=0), Why.ASKED),
     ],
 )
@@ -298,7 +298,7 @@ PAGES = st.one_of(FEW_PAGES, DAYS)
     st.integers(1, 100),
     st.integers(1, 4),
     st.sampled_from((0.05, 0.1, 0.5)),
-    st.sampled_from((0.0, 200.0, 1800.0, 1e5)),
+    st.sampled_from((None, 0.0, 200.0, 1e5)),
     st.frozensets(st.integers(0, 200), max_size=3),
 )
 def test_the_limits_hold_for_every_sequence_of_pages(
@@ -307,7 +307,7 @@ def test_the_limits_hold_for_every_sequence_of_pages(
     back_s: int,
     seats: int,
     overhead: float,
-    max_wait_s: float,
+    max_wait_s: float | None,
     flushes: frozenset[int],
 ) -> None:
     trip = there_s + back_s
@@ -321,7 +321,31 @@ def test_the_limits_hold_for_every_sequence_of_pages(
     assert server.setup_s <= overhead * server.busy_s + trip + trip * free + 1e-6
     # The oldest page waits for the limit, until the next question, and until the seats are empty.
     longest_page = max(page.main_s for page in pages)
-    assert server.longest_until_swap_s <= max_wait_s + STEP_S + longest_page + 1e-6
+    assert server.longest_until_swap_s <= server.costs.longest_wait_s + STEP_S + longest_page + 1e-6
+
+
+@given(PAGES, st.integers(1, 300), st.sampled_from((0.05, 0.1, 0.5)))
+def test_in_a_backlog_swaps_by_the_usual_age_keep_the_overhead_limit_too(
+    pages: list[Page], trip: int, overhead: float
+) -> None:
+    server = Server(Costs(round_trip_s=trip, overhead=overhead), trip / 2, trip / 2)
+    server.run([replace(page, comes_s=0) for page in pages])
+    assert server.setup_s <= overhead * server.busy_s + trip + trip * server.swaps[Why.IDLE] + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("costs", "seconds"),
+    [
+        (Costs(round_trip_s=10), 1800),
+        (Costs(round_trip_s=180), 1800),
+        (Costs(round_trip_s=300), 3000),
+        (Costs(round_trip_s=300, max_wait_s=60), 60),
+        (Costs(round_trip_s=300, max_wait_s=inf), inf),
+        (Costs(round_trip_s=300, overhead=0), inf),
+    ],
+)
+def test_the_usual_age_limit_grows_with_slow_swaps_and_the_users_holds(costs: Costs, seconds: float) -> None:
+    assert costs.longest_wait_s == pytest.approx(seconds)
 
 
 @given(PAGES, st.integers(1, 300), st.integers(1, 4))
