@@ -31,8 +31,17 @@ def _option(
     low: float | None = None,
     high: float | None = None,
     secret: bool = False,
+    single: bool = False,
 ) -> Any:
-    metadata = {"help": help_text, "choices": choices, "low": low, "high": high, "secret": secret}
+    """`single`: a list that may also be written as one text."""
+    metadata = {
+        "help": help_text,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "secret": secret,
+        "single": single,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -64,7 +73,7 @@ class EngineSettings:
     kind: str = _option(
         "auto",
         "`embedded` (Tesseract), `vllm` (a vision model), the name of an installed plug-in, or `auto`: "
-        "`vllm` if a server is named below, else `embedded`.",
+        "`vllm` if a server is named below or there is a GPU to start one on, else `embedded`.",
     )
     languages: tuple[str, ...] = _option(
         ("rus", "eng"), "Languages of the documents, as Tesseract names them."
@@ -85,7 +94,9 @@ class EngineSettings:
 class VllmSettings:
     """A vision model behind an OpenAI-compatible server, vLLM above all."""
 
-    base_url: str = _option("", "Where it listens, with /v1: http://127.0.0.1:8000/v1")
+    base_url: str = _option(
+        "", "Where it listens, with /v1: http://127.0.0.1:8000/v1; empty: ocrd starts one ([server])."
+    )
     model: str = _option("", "The name it serves the model under; empty: the only one it has.")
     api_key: str = _option("", "Sent with every request; empty: none.", secret=True)
     family: str = _option(
@@ -97,6 +108,62 @@ class VllmSettings:
     page_timeout_s: float = _option(300.0, "A page whose answer takes longer is cut off.", low=5)
     witness: bool = _option(
         True, "Let the embedded engine read every page too, and doubt what only one of the two saw."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The model server that ocrd keeps warm in a container, if no [vllm] base_url names another."""
+
+    model: str = _option("rednote-hilab/dots.ocr", "The model that reads the pages: see `ocrd models list`.")
+    fallback: str = _option(
+        "Qwen/Qwen2-VL-2B-Instruct",
+        "Another model, for pages that the first cannot read; it takes its turns on the same GPU. Empty: none.",
+    )
+    image: str = _option(
+        "", "Image of vLLM, by tag or digest; empty: the newest local vllm/vllm-openai that is supported."
+    )
+    hf_home: str = _option(
+        "", "Hugging Face folder with the models; empty: $HF_HOME or ~/.cache/huggingface."
+    )
+    catalog: str = _option("", "A TOML file with more models, or with other values for known ones.")
+    docker_host: str = _option("", "Address of the Docker engine; empty: $DOCKER_HOST or the usual socket.")
+    gpus: tuple[str, ...] = _option(("all",), '"all", "none", or device ids: ["0"].', single=True)
+    vram_budget_mib: int = _option(
+        0, "The most GPU memory that the server may use; 0: what is free, less a reserve.", low=0
+    )
+    vram_reserve_mib: int = _option(
+        0, "GPU memory that is left free; 0: 307 on Linux, 1024 under WSL2.", low=0
+    )
+    max_num_seqs: int = _option(4, "Pages that the server reads at the same time, at most.", low=1, high=64)
+    eager: bool = _option(
+        True, "Start without compiling (a minute instead of four); false is faster on long backlogs."
+    )
+    memory_mib: int = _option(0, "Limit of the container's main memory; 0: none.", low=0)
+    hardening: str = _option(
+        "strict",
+        "`strict`: read-only root file system; `standard`: without that.",
+        choices=("strict", "standard"),
+    )
+    mounts: tuple[str, ...] = _option((), 'More of the host in the container: ["/data/models:/models:ro"].')
+    environment: tuple[str, ...] = _option((), 'More variables in the container: ["NAME=value"].')
+    arguments: tuple[str, ...] = _option((), 'More arguments of vLLM: ["--swap-space", "0"].')
+    start_timeout_s: float = _option(1800.0, "A start that takes longer is given up.", low=10)
+    stall_timeout_s: float = _option(300.0, "So is one without progress for so long.", low=5)
+    idle_stop_after_s: float = _option(
+        0.0, "The GPU is given back after so many seconds without a page; 0: never.", low=0
+    )
+    stop_on_exit: bool = _option(
+        False, "Stop the container when ocrd ends; else the next ocrd takes it over."
+    )
+    max_park_s: float = _option(
+        0.0,
+        "Pages wait no longer than this for their turn with the fallback model; 0: half an hour, or longer where "
+        "exchanging the models is slow.",
+        low=0,
+    )
+    swap_overhead: float = _option(
+        0.1, "The share of time that exchanging the models may take.", low=0.01, high=1
     )
 
 
@@ -129,6 +196,12 @@ class OutputSettings:
     """What is written beside the inputs."""
 
     formats: tuple[str, ...] = _option(("txt", "md"), 'Any of "txt", "md".', choices=FORMATS)
+    tables: str = _option(
+        "pipe",
+        "Tables in Markdown: `pipe` where that loses nothing, or always `html`.",
+        choices=("pipe", "html"),
+    )
+    page_headers: bool = _option(True, "Keep the headers and footers of pages in Markdown.")
     error_file: bool = _option(True, "Leave a NAME.ocrd-error.txt beside a document that failed.")
 
 
@@ -167,6 +240,7 @@ class Settings:
     inbox: InboxSettings = field(default_factory=InboxSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     vllm: VllmSettings = field(default_factory=VllmSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
     raster: RasterSettings = field(default_factory=RasterSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
@@ -304,6 +378,8 @@ def _check(option: Field[Any], value: Any, where: str) -> Any:
 
 
 def _check_list(option: Field[Any], value: Any, where: str) -> tuple[str, ...]:
+    if option.metadata["single"] and isinstance(value, str):
+        value = [value]
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ConfigError(f"{where} must be a list of texts, not {value!r}")
     for item in value:

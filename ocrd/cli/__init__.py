@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from ocrd import __version__
-from ocrd.cli import config, db, doctor, jobs, orders, run, show, status
+from ocrd.cli import config, db, doctor, jobs, models, orders, run, show, status
 from ocrd.cli.common import clean
 from ocrd.domain.errors import ExitCode, OcrdError
 
-COMMANDS = (run, status, jobs, show, orders, doctor, config, db)
+COMMANDS = (run, status, jobs, show, orders, models, doctor, config, db)
 
 _EPILOG = """\
 exit codes: 0 all well · 1 something failed (run --once: a document is not done) · 2 usage ·

@@ -39,10 +39,10 @@ def add_parser(subparsers: Subparsers) -> None:
     cancel = add_command(subparsers, "cancel", "cancel a document that is queued or running", handle_cancel)
     cancel.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
     add_command(
-        subparsers, "pause", "begin no further page", lambda arguments: _order(arguments, "pause", {})
+        subparsers, "pause", "begin no further page", lambda arguments: send_order(arguments, "pause", {})
     )
     add_command(
-        subparsers, "resume", "go on after a pause", lambda arguments: _order(arguments, "resume", {})
+        subparsers, "resume", "go on after a pause", lambda arguments: send_order(arguments, "resume", {})
     )
 
 
@@ -55,12 +55,12 @@ def handle_retry(arguments: argparse.Namespace) -> ExitCode:
         wanted |= {"failed": arguments.failed, "all": arguments.all, "changed": arguments.changed}
     else:
         wanted |= _name(arguments.job)
-    return _order(arguments, "retry", wanted)
+    return send_order(arguments, "retry", wanted)
 
 
 def handle_cancel(arguments: argparse.Namespace) -> ExitCode:
     """Run `cancel`."""
-    return _order(arguments, "cancel", _name(arguments.job))
+    return send_order(arguments, "cancel", _name(arguments.job))
 
 
 def _name(job: str) -> dict[str, Any]:
@@ -73,7 +73,14 @@ def _name(job: str) -> dict[str, Any]:
     return {"path": os.path.join(folder, os.path.basename(job))}
 
 
-def _order(arguments: argparse.Namespace, verb: str, wanted: dict[str, Any]) -> ExitCode:
+def send_order(
+    arguments: argparse.Namespace,
+    verb: str,
+    wanted: dict[str, Any],
+    *,
+    patience_s: float = ANSWER_TIMEOUT_S,
+) -> ExitCode:
+    """Leave an order, have it carried out, and print the answer."""
     state = find_state(arguments)
 
     from ocrd.daemon.build import open_stores
@@ -93,7 +100,7 @@ def _order(arguments: argparse.Namespace, verb: str, wanted: dict[str, Any]) -> 
             answer = (
                 _carry_out(stores, number, load_settings(arguments))
                 if lock is not None
-                else _await(stores, number)
+                else _await(stores, number, patience_s)
             )
         finally:
             stores.database.close()
@@ -113,14 +120,14 @@ def _carry_out(stores: Any, number: int, settings: Settings) -> dict[str, Any]:
     return answer
 
 
-def _await(stores: Any, number: int) -> dict[str, Any]:
-    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+def _await(stores: Any, number: int, patience_s: float) -> dict[str, Any]:
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         answer: dict[str, Any] | None = stores.commands.answer_of(number)
         if answer is not None:
             return answer
         time.sleep(_POLL_S)
     raise TryAgainLater(
-        f"the daemon did not answer within {ANSWER_TIMEOUT_S:g} s; it will do it when it comes to it",
+        f"the daemon did not answer within {patience_s:g} s; it will do it when it comes to it",
         hint="see: ocrd status",
     )

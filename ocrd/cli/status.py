@@ -19,6 +19,7 @@ _WATCH_S = 1.0
 _DOUBTFUL = (Verdict.SUSPECT, Verdict.TRUNCATED, Verdict.LOOP)
 """Verdicts of pages whose text is written all the same."""
 _NO_SERVER = {"state": "absent", "phase": None, "eta_s": None, "model": None}
+_NO_VRAM = {"used_mib": None, "free_mib": None, "budget_mib": None}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -67,6 +68,8 @@ def read(state: str) -> dict[str, Any]:
         "eta_s": _eta_s(counts["page"], rate),
         "engine": heartbeat.get("engine") if alive else None,
         "server": (heartbeat.get("server") if alive else None) or _NO_SERVER,
+        "shifts": heartbeat.get("shifts") if alive else None,
+        "vram": (heartbeat.get("vram") if alive else None) or _NO_VRAM,
         "errors": [
             {key: error[key] for key in ("id", "path", "state", "reason_code", "reason", "finished_at")}
             for error in errors
@@ -89,7 +92,8 @@ def _empty(state: str, *, alive: bool) -> dict[str, Any]:
         "eta_s": None,
         "engine": None,
         "server": _NO_SERVER,
-        "vram": {"used_mib": None, "free_mib": None, "budget_mib": None},
+        "shifts": None,
+        "vram": _NO_VRAM,
         "errors": [],
     }
 
@@ -123,8 +127,14 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"inbox      {_inbox_line(inbox)}"
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
-    if status["server"]["state"] != "absent":
+    if status["server"]["state"] != "absent" or status["server"].get("wanted"):
         yield f"server     {_server_line(status['server'])}"
+        if status["server"].get("hint"):
+            yield f"           → {clean(status['server']['hint'])}"
+    if status["shifts"] and (status["shifts"]["parked"] or status["shifts"]["side"] != "main"):
+        yield f"fallback   {_shifts_line(status['shifts'])}"
+    if status["vram"]["free_mib"] is not None:
+        yield f"vram       {_vram_line(status['vram'])}"
     yield f"documents  {_counts_line(status['documents'])}"
     if status["oldest_queued_s"] is not None:
         yield f"           the oldest waits since {in_words(status['oldest_queued_s'])}"
@@ -165,20 +175,44 @@ def _inbox_line(inbox: dict[str, Any]) -> str:
 
 def _engine_line(engine: dict[str, Any]) -> str:
     line = f"{engine['kind']}, reads {engine['reading']} of at most {engine['slots']} pages at a time"
+    if engine.get("why"):
+        line += f" ({clean(engine['why'])})"
     return f"{line} · RESTS: {clean(engine['problem'])}" if engine["problem"] else line
 
 
 def _server_line(server: dict[str, Any]) -> str:
     parts = [server["state"]]
+    if server.get("phase"):
+        parts[0] += f" ({server['phase']})"
+    if server.get("eta_s") is not None:
+        parts.append(f"about {in_words(server['eta_s'])} left")
+    if server.get("retry_in_s") is not None:
+        parts.append(f"tried again in {in_words(server['retry_in_s'])}")
     if server["model"]:
         parts.append(clean(server["model"]))
     if server.get("context"):
         parts.append(f"context {server['context']}")
     if server.get("version"):
         parts.append(f"vLLM {clean(server['version'])}")
-    parts.append(clean(server.get("url", "")))
+    parts.append(clean(server.get("url") or ""))
     problem = clean(server.get("problem", ""))
     return ", ".join(part for part in parts if part) + (f" · {problem}" if problem else "")
+
+
+def _shifts_line(shifts: dict[str, Any]) -> str:
+    parts = [f"{shifts['parked']} parked"]
+    if shifts["parked"]:
+        parts.append(f"the oldest for {in_words(shifts['oldest_parked_s'])}")
+    if shifts["swapping"]:
+        parts.append("the models are being exchanged")
+    elif shifts["side"] == "fallback":
+        parts.append("has its turn")
+    return ", ".join(parts) + (f" · {clean(shifts['reason'])}" if shifts["reason"] else "")
+
+
+def _vram_line(vram: dict[str, Any]) -> str:
+    budget = f", budget {vram['budget_mib']} MiB" if vram["budget_mib"] else ""
+    return f"{vram['used_mib']} MiB used, {vram['free_mib']} MiB free{budget}"
 
 
 def _counts_line(counts: dict[str, int]) -> str:

@@ -16,14 +16,20 @@ from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
 from ocrd.domain.ports import Clock
+from ocrd.domain.swapping import Costs
 from ocrd.host.clock import SystemClock
 from ocrd.pipeline.rasterizer import Rasterizer
+from ocrd.pipeline.transcript import renderers
 from ocrd.settings import Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
 from ocrd.store.engine import Database
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
+from ocrd.store.servers import ServerStore
+
+FIRST_ROUND_TRIP_S = 300.0
+"""What an exchange of the models and back is thought to cost until one was measured: 240 s and 55 s were seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Stores:
     pages: PageStore
     outputs: OutputStore
     commands: CommandStore
+    servers: ServerStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ def open_stores(folder: str, clock: Clock | None = None) -> Stores:
         PageStore(database, clock),
         OutputStore(database, clock),
         CommandStore(database, clock),
+        ServerStore(database, clock),
     )
 
 
@@ -84,8 +92,14 @@ def build(
     once: bool,
 ) -> Parts:
     """Put a daemon together."""
+    output = settings.output
     publisher = Publisher(
-        stores.outputs, formats=settings.output.formats, error_file=settings.output.error_file
+        stores.outputs,
+        formats=output.formats,
+        error_file=output.error_file,
+        renderers=renderers(
+            tables="html" if output.tables == "html" else "pipe", headers=output.page_headers
+        ),
     )
     finisher = Finisher(stores.documents, stores.pages, publisher)
     admission = Admission(
@@ -100,6 +114,12 @@ def build(
             rasterizer=rasterizer,
             engines=engines,
             server_wait_s=server_wait_s(settings),
+            costs=Costs(
+                round_trip_s=FIRST_ROUND_TRIP_S,
+                overhead=settings.server.swap_overhead,
+                max_wait_s=settings.server.max_park_s or None,
+            ),
+            once=once,
             folder=os.path.join(os.path.dirname(stores.database.path), "work"),
             window=settings.raster.window_pages,
             feeders=raster_workers(settings),

@@ -84,7 +84,17 @@ class Desk:
     @property
     def busy(self) -> bool:
         """Whether any page is in hand: being rendered, waiting, or being read."""
-        return bool(self._reading or self._ready or self._rendering)
+        return bool(self.in_flight)
+
+    @property
+    def in_flight(self) -> int:
+        """Pages in hand: being rendered, waiting for a slot, or being read."""
+        return self._reading + len(self._ready) + self._rendering
+
+    @property
+    def paused(self) -> bool:
+        """Whether the user has stopped the queue."""
+        return self._paused
 
     def wait_until_idle(self, timeout_s: float) -> None:
         """Wait until no page is in hand, or for so long."""

@@ -20,6 +20,7 @@ from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 from ocrd.settings import Settings
 
 if TYPE_CHECKING:  # imported where they are used: the engine starts the sooner
+    from ocrd.daemon.managed import Managed, ManagedFallback
     from ocrd.daemon.witnessing import Witnesses
     from ocrd.domain.retry import Means
     from ocrd.pipeline.recognizer.vllm import ServerOptions
@@ -41,14 +42,6 @@ class Server(Protocol):
         """`state`, `model` and what else is known, as plain data."""
 
 
-class Fallback(Recognizer, Protocol):
-    """Another model that takes its turns on the same GPU."""
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether it can be served at all; waiting for it makes sense."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
     """Who reads: the first engine by its name; the fallback model in its turns; the second, if there is one, as last
@@ -61,7 +54,10 @@ class Engines:
     second_request: Request | None = None
     witnesses: Witnesses | None = None
     server: Server | None = None
-    fallback: Fallback | None = None
+    fallback: ManagedFallback | None = None
+    managed: Managed | None = None
+    why: str = ""
+    """Why `auto` chose these."""
 
     @property
     def may_park(self) -> bool:
@@ -89,37 +85,56 @@ class Engines:
 
 def build_engines(settings: Settings) -> Engines:
     """The engines that the settings name. Raises ServiceMissing or ConfigError; they start in the background."""
-    kind = engine_name(settings)
+    kind, why = choose_engine(settings)
     if kind == "vllm":
-        return _build_vllm(settings)
+        return _build_vllm(settings) if settings.vllm.base_url else _build_managed(settings, why)
     first = (
         _build_embedded(settings, engine_workers(settings))
         if kind == "embedded"
         else _build_plugin(settings, kind)
     )
-    return Engines(first=first, name=kind, request=_embedded_request(settings))
+    return Engines(first=first, name=kind, request=_embedded_request(settings), why=why)
 
 
 def _build_vllm(settings: Settings) -> Engines:
-    from ocrd.daemon.witnessing import Witnesses
     from ocrd.pipeline.recognizer.vllm import VllmRecognizer
 
-    if not settings.vllm.base_url:
-        raise ConfigError(
-            "[engine] kind = 'vllm' needs a server", hint="set [vllm] base_url, e.g. http://127.0.0.1:8000/v1"
-        )
-    second = _build_second(settings)
     first = VllmRecognizer(server_options(settings))
-    second_request = _embedded_request(settings)
-    return Engines(
-        first=first,
-        name="vllm",
-        request=Request(languages=settings.engine.languages, timeout_s=settings.vllm.page_timeout_s),
-        second=second,
-        second_request=second_request,
-        witnesses=Witnesses(second, second_request) if second and settings.vllm.witness else None,
-        server=first,
+    return Engines(first=first, name="vllm", server=first, **_beside_a_model(settings))
+
+
+def _build_managed(settings: Settings, why: str) -> Engines:
+    """A model in a container of ours. The container is started later, by whoever has the store."""
+    from ocrd.daemon.managed import build_managed
+
+    managed = build_managed(
+        settings,
+        server_options(settings),
+        patience_s=server_wait_s(settings),
+        slots=settings.server.max_num_seqs,
     )
+    return Engines(
+        first=managed.main,
+        name="vllm",
+        server=managed.main,
+        fallback=managed.fallback,
+        managed=managed,
+        why=why,
+        **_beside_a_model(settings),
+    )
+
+
+def _beside_a_model(settings: Settings) -> dict[str, Any]:
+    """The embedded engine as second reader and as witness, and what a model is asked."""
+    from ocrd.daemon.witnessing import Witnesses
+
+    second, second_request = _build_second(settings), _embedded_request(settings)
+    return {
+        "request": Request(languages=settings.engine.languages, timeout_s=settings.vllm.page_timeout_s),
+        "second": second,
+        "second_request": second_request,
+        "witnesses": Witnesses(second, second_request) if second and settings.vllm.witness else None,
+    }
 
 
 def server_options(settings: Settings) -> ServerOptions:
@@ -194,11 +209,17 @@ def render_policy(settings: Settings) -> RenderPolicy:
     )
 
 
-def engine_name(settings: Settings) -> str:
-    """Which engine `auto` means here: a server if one is named, else the embedded engine."""
+def choose_engine(settings: Settings) -> tuple[str, str]:
+    """Which engine `auto` means here, and why: a server if one is named, a container of ours if there is a GPU,
+    else the embedded engine."""
     if settings.engine.kind != "auto":
-        return settings.engine.kind
-    return "vllm" if settings.vllm.base_url else "embedded"
+        return settings.engine.kind, ""
+    if settings.vllm.base_url:
+        return "vllm", "[vllm] base_url names a server"
+    from ocrd.daemon.managed import find_gpu
+
+    found, why = find_gpu(settings)
+    return ("vllm" if found else "embedded"), why
 
 
 def server_wait_s(settings: Settings) -> float:

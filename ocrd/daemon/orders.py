@@ -4,6 +4,7 @@ which is the daemon while it runs and the command itself otherwise."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ocrd.domain.errors import ReasonCode
@@ -29,6 +30,19 @@ class Hands(Protocol):
         """There may be work."""
 
 
+class ServerHands(Protocol):
+    """What an order needs of the model server."""
+
+    def turn_on(self) -> None:
+        """Let the model be there."""
+
+    def turn_off(self) -> None:
+        """Give the GPU back."""
+
+    def lend(self, released: Callable[[], None]) -> None:
+        """Stop the server and let go of its lock; `released` is called then."""
+
+
 class Orders:
     """Carries out commands. An answer always has `message`, and `ok`."""
 
@@ -39,22 +53,31 @@ class Orders:
         self._documents = documents
         self._hands = hands
         self._fingerprint = fingerprint
+        self._server: ServerHands | None = None
+        self._lending: set[int] = set()
+
+    def drive(self, server: ServerHands) -> None:
+        """There is a model server to give orders to."""
+        self._server = server
 
     def carry_out_waiting(self) -> int:
         """Do everything that was asked; how much it was."""
         waiting = self._commands.waiting()
         for command in waiting:
-            self._commands.answer(command.id, self._answer_to(command))
+            answer = self._answer_to(command)
+            if answer is not None:
+                self._commands.answer(command.id, answer)
         return len(waiting)
 
-    def _answer_to(self, command: Command) -> dict[str, Any]:
+    def _answer_to(self, command: Command) -> dict[str, Any] | None:
+        """None: it is answered later."""
         try:
             return self._carry_out(command)
         except (LookupError, TypeError, ValueError, OverflowError) as err:
             # It would stop the daemon, and wait for it at every start.
             return _answer(f"the request {command.verb!r} makes no sense: {err!r}", ok=False)
 
-    def _carry_out(self, command: Command) -> dict[str, Any]:
+    def _carry_out(self, command: Command) -> dict[str, Any] | None:
         match command.verb:
             case "pause":
                 return self._pause()
@@ -64,8 +87,25 @@ class Orders:
                 return self._retry(command.arguments)
             case "cancel":
                 return self._cancel(command.arguments)
+            case "models_start" | "models_stop" | "models_lend":
+                return self._order_server(command)
             case unknown:
                 return _answer(f"this ocrd does not know the command {unknown!r}", ok=False)
+
+    def _order_server(self, command: Command) -> dict[str, Any] | None:
+        if self._server is None:
+            return _answer("this daemon keeps no model server of its own; see: ocrd status", ok=False)
+        if command.verb == "models_start":
+            self._server.turn_on()
+            return _answer("the model server is being started; see: ocrd status --watch")
+        if command.verb == "models_stop":
+            self._server.turn_off()
+            return _answer("the model server is being stopped; start it again with: ocrd models start")
+        if command.id not in self._lending:
+            self._lending.add(command.id)
+            answer = _answer("the model server is stopped; it is taken back when you are done")
+            self._server.lend(lambda: self._commands.answer(command.id, answer))
+        return None
 
     def _pause(self) -> dict[str, Any]:
         self._commands.set_fact(PAUSED, "paused by the user")

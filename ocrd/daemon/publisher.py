@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import writer
+from ocrd.pipeline.transcript import RENDERERS, Renderer
 from ocrd.store.outputs import OutputStore, Planned
 
 
@@ -35,9 +36,16 @@ def _no_draft_left(path: bytes, document_id: int) -> Iterator[None]:
 class Publisher:
     """Writes and removes outputs. Raises OSError where the folder cannot be written."""
 
-    def __init__(self, outputs: OutputStore, *, formats: Sequence[str], error_file: bool) -> None:
+    def __init__(
+        self,
+        outputs: OutputStore,
+        *,
+        formats: Sequence[str],
+        error_file: bool,
+        renderers: Mapping[str, Renderer] = RENDERERS,
+    ) -> None:
         self._outputs = outputs
-        self._formats = tuple(formats)
+        self._renderers = {name: renderers[name] for name in formats}
         self._error_file = error_file
 
     def write(
@@ -45,7 +53,10 @@ class Publisher:
     ) -> Published:
         """Write every format beside the input. The caller commits the written ones as such."""
         with _no_draft_left(path, document_id):
-            drafts = [writer.write_draft(path, document_id, name, pages()) for name in self._formats]
+            drafts = [
+                writer.write_draft(path, document_id, name, render, pages())
+                for name, render in self._renderers.items()
+            ]
             return self._publish(path, document_id, drafts, overwrite=overwrite)
 
     def write_error(
@@ -92,7 +103,7 @@ class Publisher:
 
     def missing(self, path: bytes) -> bool:
         """Whether an output that we wrote is not there any more."""
-        targets = [writer.target_of(path, name) for name in self._formats]
+        targets = [writer.target_of(path, name) for name in self._renderers]
         return any(not os.path.lexists(target) for target in targets)
 
 

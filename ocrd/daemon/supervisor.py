@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ocrd import __version__
 from ocrd.daemon import build
@@ -27,6 +27,9 @@ from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.settings import Settings
 from ocrd.store import schema
 from ocrd.telemetry.logs import get_logger
+
+if TYPE_CHECKING:  # only with a model server of our own
+    from ocrd.daemon.warm import Warm
 
 log = get_logger()
 
@@ -89,6 +92,7 @@ class Supervisor:
         announced = runtime.announce(self._run.state, os.environ)
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
         parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
+        warm = self._begin_server(parts)
         parts.worker.start()
         parts.receiver.start()
         log.info(
@@ -99,18 +103,35 @@ class Supervisor:
         )
         self._notifier.send(ready=1)
         try:
-            code = self._watch(parts)
+            code = self._watch(parts, warm)
         finally:
             self._notifier.send(stopping=1)
             parts.receiver.stop()
             parts.worker.stop(self._run.settings.daemon.stop_timeout_s)
+            if warm is not None:
+                warm.close()
             self._beat(parts, force=True)
             if announced is not None:
                 files.remove_if_there(os.fsencode(announced))
         log.info("stopped", code=int(code))
         return code
 
-    def _watch(self, parts: build.Parts) -> ExitCode:
+    def _begin_server(self, parts: build.Parts) -> Warm | None:
+        """Let the model server come up, if it is ours to start."""
+        managed, settings = parts.engines.managed, self._run.settings.server
+        if managed is None:
+            return None
+        from ocrd.daemon.warm import Warm
+
+        managed.begin(parts.stores.servers, parts.stores.commands.instance())
+        warm = Warm(
+            managed.server, main=managed.main.model, stop_on_exit=settings.stop_on_exit, state=self._run.state
+        )
+        parts.orders.drive(warm)
+        warm.tick()
+        return warm
+
+    def _watch(self, parts: build.Parts, warm: Warm | None) -> ExitCode:
         tick_s = ONCE_TICK_S if self._run.once else TICK_S
         while not self._signals:
             dead = parts.worker.dead_thread or parts.receiver.dead_thread
@@ -118,6 +139,7 @@ class Supervisor:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
             self._carry_out_orders(parts)
+            self._tend_server(parts, warm)
             self._beat(parts)
             if self._run.progress is not None:
                 self._run.progress(parts.stores)
@@ -130,6 +152,12 @@ class Supervisor:
             else:
                 self._clock.wait(self._never, tick_s)
         return ExitCode.OK
+
+    def _tend_server(self, parts: build.Parts, warm: Warm | None) -> None:
+        if warm is not None:
+            warm.tick()
+        if parts.worker.shifts is not None:
+            parts.worker.shifts.tick()
 
     def _carry_out_orders(self, parts: build.Parts) -> None:
         now = self._clock.monotonic()
@@ -177,8 +205,11 @@ class Supervisor:
                 "slots": parts.engines.first.slots,
                 "reading": min(parts.worker.reading, parts.engines.first.slots),
                 "problem": "" if outage is None else outage.reason,
+                "why": parts.engines.why,
             },
             "server": None if parts.engines.server is None else parts.engines.server.facts(),
+            "vram": None if parts.engines.managed is None else parts.engines.managed.planner.memory(),
+            "shifts": None if parts.worker.shifts is None else parts.worker.shifts.facts(),
         }
 
     # --- signals --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.climber import Climber
@@ -21,11 +22,15 @@ from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.landing import Landing
 from ocrd.daemon.reader import Reader
 from ocrd.domain.errors import ReasonCode
+from ocrd.domain.swapping import Costs
 from ocrd.pipeline import writer
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.store.documents import DocumentStore
 from ocrd.store.pages import PageStore
 from ocrd.telemetry.logs import get_logger
+
+if TYPE_CHECKING:  # only with a model server of our own
+    from ocrd.daemon.shifts import Shifts
 
 log = get_logger()
 
@@ -44,6 +49,8 @@ class WorkerParts:
     rasterizer: Rasterizer
     engines: Engines
     server_wait_s: float
+    costs: Costs
+    once: bool
     folder: str
     """Where rendered pages lie until they are read; emptied at the start."""
     window: int
@@ -59,6 +66,7 @@ class Worker:
         self._abort = Event()
         self._desk = Desk(slots=parts.engines.first.slots, window=parts.window)
         self._landing = Landing(self._desk, parts.documents, parts.pages, parts.finisher)
+        self.shifts = self._make_shifts(parts)
         feeder = Feeder(
             self._desk,
             self._landing,
@@ -83,6 +91,23 @@ class Worker:
         number = parts.engines.first.slots + 1
         readers = [Thread(target=reader.read, name=f"reader-{n}", daemon=True) for n in range(number)]
         self._threads = [*feeders, *readers]
+
+    def _make_shifts(self, parts: WorkerParts) -> Shifts | None:
+        """Who lets two models take turns, where there are two."""
+        managed = parts.engines.managed
+        if managed is None or managed.fallback is None:
+            return None
+        from ocrd.daemon.shifts import Shifts
+
+        return Shifts(
+            self._desk,
+            managed.server,
+            main=managed.main.model,
+            fallback=managed.fallback,
+            costs=parts.costs,
+            pending=parts.pages.pending,
+            once=parts.once,
+        )
 
     def start(self) -> None:
         """Queue again what a killed daemon had in hand, clean up behind it, and begin."""

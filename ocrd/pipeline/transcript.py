@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Literal, TypeAlias
 
 from ocrd.domain.documents import Block, PageText
@@ -158,3 +159,8 @@ def escape_markdown(line: str) -> str:
 
 RENDERERS: dict[str, Renderer] = {"txt": to_txt, "md": to_md}
 """Output format → how it is rendered. The settings' `[output] formats` are its keys."""
+
+
+def renderers(*, tables: TableStyle, headers: bool) -> dict[str, Renderer]:
+    """`RENDERERS` as the settings want them."""
+    return RENDERERS | {"md": partial(to_md, tables=tables, headers=headers)}

@@ -17,7 +17,7 @@ from enum import StrEnum
 from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.host import files
-from ocrd.pipeline.transcript import RENDERERS, one_line
+from ocrd.pipeline.transcript import RENDERERS, Renderer, one_line
 
 ERROR_FORMAT = "error"
 _SUFFIXES = {name: b"." + name.encode() for name in RENDERERS} | {ERROR_FORMAT: b".ocrd-error.txt"}
@@ -62,9 +62,11 @@ def sweep(path: bytes, document_id: int) -> None:
             files.remove_if_there(draft_path(path, document_id, output_format))
 
 
-def write_draft(path: bytes, document_id: int, output_format: str, pages: Iterable[PageText]) -> Draft:
+def write_draft(
+    path: bytes, document_id: int, output_format: str, render: Renderer, pages: Iterable[PageText]
+) -> Draft:
     """Render the pages into a draft and make it durable. Raises OSError (disk full, folder read-only)."""
-    chunks = RENDERERS[output_format](pages)
+    chunks = render(pages)
     return _write(path, document_id, output_format, (chunk.encode("utf-8", "replace") for chunk in chunks))
 
 

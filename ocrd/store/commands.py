@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from ocrd.domain.ports import Clock
 from ocrd.store.engine import Database
 from ocrd.store.tables import commands, daemon
+
+
+_INSTANCE = "instance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,14 @@ class CommandStore:
         with self._database.read() as tx:
             text = tx.execute(select(daemon.c.value).where(daemon.c.key == key)).scalar_one_or_none()
         return None if text is None else json.loads(text)
+
+    def instance(self) -> str:
+        """The name of this store among others, for as long as it lives."""
+        known = self.fact(_INSTANCE)
+        if known is None:
+            known = uuid.uuid4().hex
+            self.set_fact(_INSTANCE, known)
+        return str(known)
 
     def drop_fact(self, key: str) -> None:
         """Take it back."""

@@ -268,6 +268,12 @@ class PageStore:
         known = {PageState(value): number for value, number in rows}
         return sum(number for state, number in known.items() if state in FINAL_PAGES), sum(known.values())
 
+    def pending(self) -> int:
+        """How many pages wait to be read for the first time."""
+        query = select(counts.c.n).where(counts.c.kind == "page", counts.c.value == PageState.PENDING)
+        with self._database.read() as tx:
+            return int(tx.execute(query).scalar() or 0)
+
     def failures(self, document_id: int) -> list[tuple[int, str, str]]:
         """Number, code and reason of the pages without text."""
         with self._database.read() as tx:

@@ -111,6 +111,16 @@ class ChatServer:
         count = (told or {}).get("count")
         return count if isinstance(count, int) else None
 
+    def chat(self, model: str, messages: list[dict[str, object]], guard: Guard, *, max_tokens: int) -> str:
+        """A plain question, answered at once and without sampling; '' if it is refused. Raises ServerFault, Stopped."""
+        body = {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0.0}
+        told = self._fetch("chat/completions", guard, body) or {}
+        choices = told.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        message = first.get("message") if isinstance(first, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        return content if isinstance(content, str) else ""
+
     def _fetch(self, path: str, guard: Guard, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """A JSON object; None for one that is not there (4xx). Raises ServerFault."""
         try:

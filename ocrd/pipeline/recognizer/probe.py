@@ -132,6 +132,7 @@ def ask_known_page(server: ChatServer, served: Served, guard: Guard) -> None:
         raise ServerFault(
             f"the context of {served.model} is {served.context} tokens: no page fits",
             hint="start the server with a larger --max-model-len; 12288 holds any page of A4",
+            lasting=True,
         )
     question = Question(
         picture=picture,
@@ -178,6 +179,7 @@ def _check_tokens(served: Served, answer: Answer, expected: int) -> None:
             if served.profile.prefix
             else "start it with the model's own chat template"
         ),
+        lasting=True,
     )
 
 
@@ -194,6 +196,7 @@ def _check_text(served: Served, answer: Answer, kind: AnswerKind) -> None:
         raise ServerFault(
             f"{served.model} does not read: a known page came back as {answer.text[:120]!r}",
             hint="its chat template or its files may be wrong; try another image of vLLM",
+            lasting=True,
         )
 
 

@@ -23,7 +23,7 @@ from ocrd.domain.repetition import LoopWatch
 from ocrd.domain.strips import merge_blocks
 from ocrd.host.events import Either
 from ocrd.pipeline.recognizer import probe
-from ocrd.pipeline.recognizer.cells import Cell, parse_cells
+from ocrd.pipeline.recognizer.cells import Cell, CellReader, Parsed, parse_cells
 from ocrd.pipeline.recognizer.chat import STOP, Answer, ChatServer, Question, ServerError
 from ocrd.pipeline.recognizer.guarded_http import Guard
 from ocrd.pipeline.recognizer.picture import OpenPage
@@ -137,6 +137,13 @@ class VllmRecognizer:
     def check(self, *, timeout_s: float) -> Served:
         """Look at the server at once. Raises ServerFault that says what is wrong with it."""
         return self._conform(Guard(self._closing, time.monotonic() + timeout_s))
+
+    def prepare(self, *, timeout_s: float) -> None:
+        """Check the server anew before its first page, or after a doubt. Raises ServerFault."""
+        with self._checking:
+            self._fault = None
+            self._served = None
+            self._served = self._conform(Guard(self._closing, time.monotonic() + timeout_s))
 
     def _conform(self, guard: Guard) -> Served:
         options = self._options
@@ -279,14 +286,17 @@ class _Page:
             sampling=sampling or self._sampling,
             max_tokens=part.max_tokens,
         )
-        loop = LoopWatch()
-        answer = self._server.ask(
-            self._served.model, question, self._guard, lambda chunk: loop.feed(chunk) is not None
-        )
+        has_cells = self._served.profile.answers_with(mode) is AnswerKind.CELLS
+        loop, cells = LoopWatch(), CellReader()
+
+        def watch(chunk: str) -> bool:
+            if has_cells:  # read while the model still writes, so that nothing is left to do at the end
+                cells.feed(chunk)
+            return loop.feed(chunk) is not None
+
+        answer = self._server.ask(self._served.model, question, self._guard, watch)
         self._check_size(part, mode, answer)
-        if self._served.profile.answers_with(mode) is AnswerKind.CELLS:
-            return self._read_cells(part, answer)
-        return self._read_text(part, answer)
+        return self._read_cells(part, answer, cells.finish()) if has_cells else self._read_text(part, answer)
 
     def _check_size(self, part: Part, mode: PromptMode, answer: Answer) -> None:
         """Boxes are in pixels of what the model saw: it has to be what was sent."""
@@ -296,8 +306,7 @@ class _Page:
         if 0 < tokens < part.tokens:
             raise _Resized(tokens * self._served.profile.factor**2)
 
-    def _read_cells(self, part: Part, answer: Answer) -> _Piece:
-        parsed = parse_cells(answer.text)
+    def _read_cells(self, part: Part, answer: Answer, parsed: Parsed) -> _Piece:
         blocks = [self._block(part, cell) for cell in parsed.cells]
         if parsed.leftover:
             blocks.append(self._text_block(part, parsed.leftover))

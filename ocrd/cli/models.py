@@ -1,0 +1,93 @@
+"""`ocrd models`: which models there are, which work here, and the container that serves one of them."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any
+
+from ocrd.cli import models_inspect, models_list, models_plan, models_test
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, is_terminal, load_settings
+from ocrd.cli.orders import send_order
+from ocrd.domain.errors import ExitCode, ServiceMissing
+from ocrd.host import files, runtime
+from ocrd.settings import Settings
+
+if TYPE_CHECKING:
+    from ocrd.serving.server import ModelServer
+
+_POLL_S = 0.2
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the commands."""
+    parser = subparsers.add_parser(
+        "models", help="list, inspect, plan, test, start and stop vision models", allow_abbrev=False
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    models_list.add_parser(actions)
+    models_inspect.add_parser(actions)
+    models_plan.add_parser(actions)
+    start = add_command(actions, "start", "start the model server, and keep it warm", handle_start)
+    start.add_argument("model", nargs="?", metavar="MODEL", help="another than [server] model")
+    models_test.add_parser(actions)
+    add_command(actions, "stop", "stop the model server, and give the GPU back", handle_stop)
+
+
+def handle_start(arguments: argparse.Namespace) -> ExitCode:
+    """Run `models start`."""
+    settings, state = load_settings(arguments), find_state(arguments)
+    if files.is_locked(runtime.lock_path(state)):
+        return send_order(arguments, "models_start", {})
+    from ocrd.daemon.driving import driven, held, opened
+    from ocrd.telemetry import logs
+
+    logs.configure(level="error", output_format=settings.log.format)
+    model = arguments.model or settings.server.model
+    with held(state), opened(state) as stores, driven(settings, stores, keep=True) as managed:
+        managed.server.want(model)
+        return _watch_start(managed.server, model)
+
+
+def _watch_start(server: ModelServer, model: str) -> ExitCode:
+    """Say each phase once, until the model is ready or does not come."""
+    began, said = time.monotonic(), ""
+    while not server.serves(model):
+        facts = server.facts()
+        line = _phase_line(facts)
+        if line != said:
+            print(clean(line), flush=True)
+            said = line
+        problem = server.problem_of(model)
+        if problem is not None:
+            raise ServiceMissing(f"{model} does not start: {problem.message}", hint=problem.hint)
+        time.sleep(_POLL_S)
+    print(f"{clean(model)} is ready at {server.facts()['url']} after {in_words(time.monotonic() - began)}")
+    return ExitCode.OK
+
+
+def _phase_line(facts: dict[str, Any]) -> str:
+    parts = [facts["state"]]
+    if facts["phase"]:
+        parts.append(facts["phase"])
+    if facts["eta_s"] is not None and is_terminal():
+        parts.append(f"about {in_words(facts['eta_s'])} left")
+    return ", ".join(parts)
+
+
+def handle_stop(arguments: argparse.Namespace) -> ExitCode:
+    """Run `models stop`."""
+    settings, state = load_settings(arguments), find_state(arguments)
+    if files.is_locked(runtime.lock_path(state)):
+        return send_order(arguments, "models_stop", {})
+    return _stop(settings, state)
+
+
+def _stop(settings: Settings, state: str) -> ExitCode:
+    from ocrd.daemon.driving import held, opened, stop_containers
+    from ocrd.serving.container import DockerRuntime
+
+    with held(state), opened(state) as stores:
+        ended = stop_containers(DockerRuntime(settings.server.docker_host), stores.commands.instance())
+    print(f"stopped: {', '.join(ended)}" if ended else "no model server was running")
+    return ExitCode.OK

@@ -1,0 +1,147 @@
+"""`ocrd models test`: start each model of the cache in turn, have it read, and report which of them work."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import locale
+import os
+import signal
+from collections.abc import Iterator
+from datetime import datetime
+from threading import Event
+from typing import TYPE_CHECKING
+
+from ocrd import __version__
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings
+from ocrd.cli.orders import send_order
+from ocrd.domain.errors import ExitCode, TryAgainLater, UsageError
+from ocrd.host import files, runtime
+from ocrd.settings import Settings
+
+if TYPE_CHECKING:
+    from ocrd.daemon.acceptance.report import Circumstances
+    from ocrd.daemon.acceptance.trial import Trial
+    from ocrd.serving.hf_cache import CachedModel
+
+_VERDICT_WIDTH = 12
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers, "test", "start each model in turn, and report which work and how well they read", handle
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("model", nargs="*", default=[], metavar="MODEL", help="models by name")
+    which.add_argument("--cached", action="store_true", help="all models of the Hugging Face cache")
+    parser.add_argument(
+        "--report", metavar="DIR", default="ocrd-model-test", help="where to (default: ocrd-model-test)"
+    )
+
+
+def handle(arguments: argparse.Namespace) -> ExitCode:
+    """Run; 1 if no model works."""
+    if not arguments.cached and not arguments.model:
+        raise UsageError("name models, or say --cached", hint="ocrd models inspect shows what there is")
+    settings, state = load_settings(arguments), find_state(arguments)
+    if files.is_locked(runtime.lock_path(state)):
+        print("asking the daemon for the model server; pages in hand are finished first")
+        if send_order(arguments, "models_lend", {}, patience_s=_LEND_PATIENCE_S) is not ExitCode.OK:
+            raise TryAgainLater("the daemon did not lend the model server", hint="see: ocrd status")
+    return _test(arguments, settings, state)
+
+
+_LEND_PATIENCE_S = 600.0
+
+
+def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> ExitCode:
+    from ocrd.daemon.acceptance.report import write_report
+    from ocrd.daemon.acceptance.trial import Verdict, try_models
+    from ocrd.daemon.driving import driven, held, opened
+    from ocrd.serving.hf_cache import hub_folder, inspect_cache, inspect_model
+    from ocrd.telemetry import logs
+
+    logs.configure(level="error", output_format=settings.log.format)
+    hub = hub_folder(settings.server.hf_home, os.environ)
+    known = inspect_cache(hub)
+    chosen = known if arguments.cached else [inspect_model(hub, model) for model in arguments.model]
+    with held(state), opened(state) as stores, driven(settings, stores, keep=False) as managed:
+        at = datetime.now().astimezone()
+        with _interruptible() as stop:
+            trials = try_models(managed, chosen, languages=settings.engine.languages, say=_say, stop=stop)
+        here = _circumstances(settings, hub, at, trials)
+        paths = write_report(arguments.report, here, trials, known or chosen, language=_language())
+    _print_table(trials, chosen)
+    for path in paths:
+        print(f"written: {clean(path)}")
+    return ExitCode.OK if any(one.verdict is Verdict.WORKS for one in trials) else ExitCode.FAILED
+
+
+def _say(model: str, what: str) -> None:
+    print(f"{clean(model)}: {clean(what)}", flush=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Event]:
+    """Ctrl-C ends the test after the model in hand, and the report is written; a second one ends it at once."""
+    stop = Event()
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("ending after this model; Ctrl-C again ends at once", flush=True)
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _circumstances(settings: Settings, hub: str, at: datetime, trials: list[Trial]) -> Circumstances:
+    from ocrd.daemon.acceptance.report import Circumstances
+    from ocrd.serving import gpu
+
+    name, memory = "none", None
+    if settings.server.gpus != ("none",):
+        with contextlib.suppress(gpu.GpuMissing):
+            card = gpu.read_card(0)
+            name, memory = card.name, card.total_mib
+    plan = next((one.plan for one in trials if one.plan), None) or {}
+    return Circumstances(
+        at=at,
+        version=__version__,
+        gpu=name,
+        gpu_mib=memory,
+        image=plan.get("image", ""),
+        vllm=plan.get("version") or "",
+        hub=hub,
+    )
+
+
+def _language() -> str:
+    """Russian for those whose messages are."""
+    name = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "ru" if (name or locale.getlocale()[0] or "").lower().startswith("ru") else "en"
+
+
+def _print_table(trials: list[Trial], chosen: list[CachedModel]) -> None:
+    width = max((len(one.model) for one in trials), default=5)
+    print()
+    for one in trials:
+        print(f"{clean(one.model):<{width}}  {one.verdict.value:<{_VERDICT_WIDTH}} {clean(_remark(one))}")
+    left = len(chosen) - len(trials)
+    if left:
+        print(f"not tried: {left}")
+
+
+def _remark(trial: Trial) -> str:
+    if trial.readings is None:
+        return trial.reason
+    cer = sum(min(page.cer, 1.0) for page in trial.readings.pages) / len(trial.readings.pages)
+    return (
+        f"ready after {trial.start_s:g} s, {cer:.0%} wrong letters, "
+        f"{trial.readings.pages_per_min:g} pages/min"
+    )

@@ -1,0 +1,195 @@
+"""The models in the container that ocrd keeps: as `Recognizer`s that borrow the server for each page, and how they
+are put together from the settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from threading import Event, Lock
+from typing import Any
+
+from ocrd.domain.documents import PageImage, Recognition, Request
+from ocrd.domain.errors import ServerFault
+from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
+from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
+from ocrd.serving import gpu
+from ocrd.serving.catalog import Catalog, load_catalog
+from ocrd.serving.container import DockerRuntime
+from ocrd.serving.hf_cache import hub_folder
+from ocrd.serving.planner import CataloguePlanner, Past
+from ocrd.serving.server import Endpoint, ModelServer, Patience
+from ocrd.settings import Settings
+
+CHECK_TIMEOUT_S = 180.0
+"""For a new server to read the known page: its first request compiles kernels."""
+
+
+class Clients:
+    """A client for each server that comes up; the one before is closed. Thread-safe."""
+
+    def __init__(self, options: ServerOptions, families: Mapping[str, str]) -> None:
+        self._options = options
+        self._families = families
+        self._lock = Lock()
+        self._current: tuple[Endpoint, VllmRecognizer] | None = None
+
+    def of(self, endpoint: Endpoint) -> VllmRecognizer:
+        """The client of a server."""
+        with self._lock:
+            if self._current is None or self._current[0] != endpoint:
+                if self._current is not None:
+                    self._current[1].close()
+                options = replace(
+                    self._options,
+                    base_url=endpoint.base_url,
+                    model=endpoint.model,
+                    family=self._families.get(endpoint.model, ""),
+                )
+                self._current = (endpoint, VllmRecognizer(options))
+            return self._current[1]
+
+    def profile_of(self, model: str) -> ModelProfile:
+        """What is known of a model: as the catalogue says, else as its name does."""
+        family = self._families.get(model, "")
+        return PROFILES[family] if family else profile_of(model)
+
+    def check(self, endpoint: Endpoint) -> None:
+        """Put the known page to it. Raises ServerFault."""
+        self.of(endpoint).prepare(timeout_s=CHECK_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Close the client; pages in its hands fail with ServerFault."""
+        with self._lock:
+            if self._current is not None:
+                self._current[1].close()
+
+
+class ManagedRecognizer:
+    """One model of the server. Thread-safe."""
+
+    def __init__(
+        self, server: ModelServer, clients: Clients, model: str, *, slots: int, patience_s: float
+    ) -> None:
+        self._server = server
+        self._clients = clients
+        self._model = model
+        self._slots = slots
+        self._patience_s = patience_s
+        self._profile = clients.profile_of(model)
+
+    @property
+    def slots(self) -> int:
+        """How many pages it reads at the same time."""
+        return self._slots
+
+    @property
+    def modes(self) -> AbstractSet[PromptMode]:
+        """The prompts of the model."""
+        return self._profile.prompts.keys()
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self._model
+
+    def facts(self) -> dict[str, Any]:
+        """What `ocrd status` tells of the server."""
+        return self._server.facts()
+
+    def recognize(self, page: PageImage, request: Request, stop: Event) -> Recognition:
+        """Read a page, when the server is there. Raises as `VllmRecognizer` does."""
+        with self._server.lease(self._model, stop, patience_s=self._patience_s) as endpoint:
+            try:
+                return self._clients.of(endpoint).recognize(page, request, stop)
+            except ServerFault:
+                self._server.doubt(endpoint)
+                raise
+
+    def close(self) -> None:
+        """The server is closed by whoever made it."""
+
+
+class ManagedFallback(ManagedRecognizer):
+    """The model that takes its turns. A start that failed is not waited for again."""
+
+    _unusable = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be served at all; waiting for it makes sense."""
+        return not self._unusable
+
+    def give_up(self) -> None:
+        """It does not come: pages that wait for it go on without it, until ocrd starts again."""
+        self._unusable = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Managed:
+    """A server with its two models, put together and not started."""
+
+    server: ModelServer
+    planner: CataloguePlanner
+    clients: Clients
+    main: ManagedRecognizer
+    fallback: ManagedFallback | None
+
+    def begin(self, past: Past, instance: str) -> None:
+        """Start the server's thread; what it learns goes into the store, whose daemon this is."""
+        self.planner.bind(past)
+        self.server.start(past, instance)
+
+
+def build_managed(settings: Settings, options: ServerOptions, *, slots: int, patience_s: float) -> Managed:
+    """Raises ServiceMissing (no docker package) and ConfigError (catalogue, mounts, variables)."""
+    catalog = load_catalog(settings.server.catalog or None)
+    families = {entry.model: entry.family for entry in catalog.entries}
+    runtime = DockerRuntime(settings.server.docker_host)
+    planner = build_planner(settings, runtime, catalog)
+    clients = Clients(options, families)
+    server = ModelServer(runtime, planner, check=clients.check, patience=patience_of(settings))
+    main, fallback = settings.server.model, settings.server.fallback
+
+    return Managed(
+        server=server,
+        planner=planner,
+        clients=clients,
+        main=ManagedRecognizer(server, clients, main, slots=slots, patience_s=patience_s),
+        fallback=ManagedFallback(server, clients, fallback, slots=slots, patience_s=patience_s)
+        if fallback and fallback != main
+        else None,
+    )
+
+
+def build_planner(settings: Settings, runtime: DockerRuntime, catalog: Catalog) -> CataloguePlanner:
+    """The planner of the settings. Raises ConfigError."""
+    return CataloguePlanner(
+        settings.server, runtime, catalog, hub=hub_folder(settings.server.hf_home, os.environ)
+    )
+
+
+def patience_of(settings: Settings) -> Patience:
+    """How long the server may take for what."""
+    server = settings.server
+    return Patience(
+        start_s=server.start_timeout_s,
+        stall_s=server.stall_timeout_s,
+        drain_s=settings.vllm.page_timeout_s + 30.0,
+        idle_stop_s=server.idle_stop_after_s,
+    )
+
+
+def find_gpu(settings: Settings) -> tuple[bool, str]:
+    """Whether a model server can be thought of here, and why (not)."""
+    if importlib.util.find_spec("docker") is None:
+        return False, "the docker package is not installed: pip install 'ocrd-daemon[gpu]'"
+    if settings.server.gpus == ("none",):
+        return True, "[server] gpus is none: the model is served without a GPU"
+    try:
+        card = gpu.read_card(0)
+    except gpu.GpuMissing as err:
+        return False, str(err)
+    return True, f"there is a GPU: {card.name}"

@@ -1,0 +1,263 @@
+"""From a model's name to what is started: cache, GPU, plan, image and container, or the reason why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from ocrd.domain.errors import OcrdError
+from ocrd.domain.planning import Card, Plan, Wishes, make_plan, stepped_down
+from ocrd.domain.ports import ContainerRuntime
+from ocrd.domain.serving import Diagnosis, Failure, Image
+from ocrd.host import mounts
+from ocrd.serving import gpu, versions
+from ocrd.serving.catalog import Catalog, CatalogEntry
+from ocrd.serving.hf_cache import CachedModel, CacheState, inspect_model
+from ocrd.serving.server import Refusal, StartOrder
+from ocrd.serving.shapes import read_shape
+from ocrd.serving.spec import ServedModel, ServeOptions, build_spec
+from ocrd.serving.startup import StartPhase, StartupLog
+from ocrd.settings import ServerSettings
+from ocrd.telemetry.logs import get_logger
+
+log = get_logger()
+
+REPOSITORY = "vllm/vllm-openai"
+_MEMORY_AGE_S = 10.0
+CACHE_VOLUME = "ocrd-vllm-cache"
+"""What vLLM compiles is kept in this volume of the engine, so that the next start is quicker."""
+
+
+class PastStart(Protocol):
+    """A start as the store remembers it."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+
+    @property
+    def spec(self) -> str:
+        """Hash of the container's specification."""
+
+    @property
+    def failure(self) -> str:
+        """Empty if it became ready."""
+
+    @property
+    def message(self) -> str:
+        """What went wrong."""
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Plan, phases and measures."""
+
+
+class Past(Protocol):
+    """What the store knows of earlier starts; also where new ones are noted."""
+
+    def last_start(self, model: str, image_id: str, *, good: bool | None = None) -> PastStart | None:
+        """The newest start of a model from an image."""
+
+    def note_start(
+        self,
+        *,
+        model: str,
+        image_id: str,
+        spec: str,
+        started_at: float,
+        seconds: float,
+        failure: str,
+        message: str,
+        details: Mapping[str, Any],
+    ) -> None:
+        """Remember a start."""
+
+
+class CataloguePlanner:
+    """The `Planner` of the model server. Used by its owner thread alone, but for `bind`."""
+
+    def __init__(
+        self, settings: ServerSettings, runtime: ContainerRuntime, catalog: Catalog, *, hub: str
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._catalog = catalog
+        self._hub = hub
+        self._past: Past | None = None
+        self._memory: tuple[float, dict[str, int | None]] | None = None
+        self._wishes: dict[str, Wishes] = {}
+        self._plans: dict[str, Plan] = {}
+
+    def bind(self, past: Past) -> None:
+        """Where earlier starts are remembered."""
+        self._past = past
+
+    # --- what to start --------------------------------------------------------------------------------------
+
+    def order(self, model: str) -> StartOrder:
+        """What to start now. Raises Refusal, and ContainerFault if the engine does not answer."""
+        entry = self._catalog.find(model)
+        image, why = self._choose_image()
+        version = versions.image_version(image)
+        cached = self._cached(model)
+        plan = self._plan(model, cached, entry)
+        served = ServedModel(
+            model=model,
+            snapshot_revision=cached.revision,
+            trust_remote_code=entry.trust_remote_code if entry is not None else cached.needs_remote_code,
+            content_format=entry.content_format if entry is not None else "auto",
+        )
+        spec = build_spec(served, plan, image, version, self._options())
+        known = None if self._past is None else self._past.last_start(model, image.id, good=True)
+        details = {
+            "image": why,
+            "version": None if version is None else str(version),
+            "plan": None if plan is None else asdict(plan),
+        }
+        return StartOrder(
+            model=model,
+            image_id=image.id,
+            spec=spec,
+            learned=_phases(known),
+            expected_s=known.seconds if known is not None else self._expected_s(entry),
+            details=details,
+        )
+
+    def _choose_image(self) -> tuple[Image, str]:
+        wanted = self._settings.image
+        if wanted:
+            image = self._runtime.find_image(wanted)
+            if image is None:
+                raise _refusal(
+                    Failure.IMAGE_MISSING,
+                    f"there is no local image {wanted}",
+                    f"docker pull {wanted}",
+                )
+            return image, f"[server] image names {wanted}"
+        images = self._runtime.images(REPOSITORY)
+        if not images:
+            raise _refusal(
+                Failure.IMAGE_MISSING,
+                f"there is no local image of {REPOSITORY}",
+                f"docker pull {REPOSITORY}:{versions.RECOMMENDED}",
+            )
+        return versions.choose_image(images, "")
+
+    def _cached(self, model: str) -> CachedModel:
+        cached = inspect_model(self._hub, model)
+        if cached.state is not CacheState.COMPLETE:
+            raise _refusal(Failure.MODEL_INCOMPLETE, f"{model}: {cached.reason}", cached.hint)
+        return cached
+
+    def _expected_s(self, entry: CatalogEntry | None) -> float | None:
+        return None if entry is None else entry.expected_start_s(eager=self._settings.eager)
+
+    # --- the plan -------------------------------------------------------------------------------------------
+
+    def _plan(self, model: str, cached: CachedModel, entry: CatalogEntry | None) -> Plan | None:
+        """None without a GPU: there is nothing to plan."""
+        card = self._card()
+        if card is None:
+            return None
+        try:
+            shape = read_shape(cached.snapshot, cached.weight_bytes)
+        except OcrdError as err:
+            raise _refusal(Failure.UNSUPPORTED_MODEL, str(err), err.hint) from err
+        wishes = self._wishes.get(model) or self.first_wishes(entry)
+        plan = make_plan(model, shape, card, wishes)
+        if not plan.fits:
+            hint = "close programs that use the GPU, or choose a smaller model: ocrd models plan"
+            raise _refusal(Failure.VRAM_BUSY, plan.reason, hint, lasting=False)
+        self._wishes[model], self._plans[model] = wishes, plan
+        return plan
+
+    def _card(self) -> Card | None:
+        if self._settings.gpus == ("none",):
+            return None
+        first = self._settings.gpus[0] if self._settings.gpus else "all"
+        try:
+            return gpu.read_card(int(first) if first.isdecimal() else 0)
+        except gpu.GpuMissing as err:
+            raise _refusal(Failure.NO_GPU, str(err), err.hint) from err
+
+    def first_wishes(self, entry: CatalogEntry | None) -> Wishes:
+        """What is asked of the plan before anything was tried."""
+        settings = self._settings
+        return Wishes(
+            max_num_seqs=settings.max_num_seqs,
+            eager=settings.eager,
+            budget_mib=settings.vram_budget_mib or None,
+            reserve_mib=settings.vram_reserve_mib or None,
+            max_pixels=entry.max_pixels if entry is not None else None,
+        )
+
+    def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
+        """Whether the next order will be a smaller one, because of this failure."""
+        plan, wishes = self._plans.get(model), self._wishes.get(model)
+        if plan is None or wishes is None:
+            return False
+        smaller = stepped_down(plan, wishes, diagnosis.failure, diagnosis.numbers)
+        if smaller is None:
+            return False
+        log.info("plan_steps_down", model=model, failure=diagnosis.failure)
+        self._wishes[model] = smaller
+        return True
+
+    def worked(self, order: StartOrder, seen: StartupLog) -> None:
+        """The server of this order became ready."""
+        log.debug("plan_worked", model=order.model, measured=seen.measured())
+
+    def free_mib(self) -> int | None:
+        """Free memory of the GPU now; None without one."""
+        try:
+            card = self._card()
+        except Refusal:
+            return None
+        return None if card is None else card.free_mib
+
+    def memory(self) -> dict[str, int | None]:
+        """The GPU's memory for `ocrd status`, as it was seen at most ten seconds ago."""
+        now = time.monotonic()
+        if self._memory is None or now - self._memory[0] > _MEMORY_AGE_S:
+            self._memory = (now, self._look_at_memory())
+        return self._memory[1]
+
+    def _look_at_memory(self) -> dict[str, int | None]:
+        try:
+            card = self._card()
+        except Refusal:
+            card = None
+        budget = self._settings.vram_budget_mib or None
+        if card is None:
+            return {"used_mib": None, "free_mib": None, "budget_mib": budget}
+        return {"used_mib": card.total_mib - card.free_mib, "free_mib": card.free_mib, "budget_mib": budget}
+
+    def _options(self) -> ServeOptions:
+        settings = self._settings
+        return ServeOptions(
+            hf_hub=self._hub,
+            cache_volume=CACHE_VOLUME,
+            gpus=() if settings.gpus == ("none",) else settings.gpus,
+            extra_mounts=settings.mounts,
+            extra_environment=settings.environment,
+            extra_arguments=settings.arguments,
+            hardening=settings.hardening,
+            memory_mib=settings.memory_mib,
+            is_wsl=gpu.is_wsl(),
+            slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
+        )
+
+
+def _refusal(failure: Failure, message: str, hint: str, *, lasting: bool = True) -> Refusal:
+    return Refusal(Diagnosis(failure=failure, message=message, hint=hint), lasting=lasting)
+
+
+def _phases(known: PastStart | None) -> dict[StartPhase, float]:
+    """Seconds by phase of a good start; phases that this version does not know are left out."""
+    if known is None:
+        return {}
+    phases = known.details.get("phases", {})
+    names = {phase.value: phase for phase in StartPhase}
+    return {names[name]: float(seconds) for name, seconds in phases.items() if name in names}

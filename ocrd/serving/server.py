@@ -1,0 +1,818 @@
+"""The one warm container: which model is wanted, and everything that happens until it is there, or why it is not.
+
+One thread owns the container and all state; others say which model they want (`want`), and borrow the server for a
+request (`lease`), which is the only question they may ask. Every change of state wakes all who wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Condition, Event, Thread
+from typing import Any, Protocol
+
+from ocrd.domain import lifecycle
+from ocrd.domain.errors import ContainerFault, OcrdError, ServerFault
+from ocrd.domain.ports import ContainerRuntime
+from ocrd.domain.serving import (
+    INSTANCE_LABEL,
+    MODEL_LABEL,
+    SPEC_LABEL,
+    Container,
+    ContainerSpec,
+    Diagnosis,
+    Failure,
+    ServerState,
+)
+from ocrd.serving import causes
+from ocrd.serving.startup import StartPhase, StartupLog
+from ocrd.telemetry.logs import get_logger
+
+log = get_logger()
+
+_TAIL_LINES = 400
+_STEP_S = 0.2
+_WATCH_S = 5.0
+_FAILED = frozenset({ServerState.REFUSED, ServerState.FAILED, ServerState.BLOCKED})
+_LEASE_STEP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A server that is ready. `serial` is another one for each container, and after each that died."""
+
+    base_url: str
+    model: str
+    serial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOrder:
+    """What to start, and what is known of such starts."""
+
+    model: str
+    image_id: str
+    spec: ContainerSpec
+    learned: Mapping[StartPhase, float] = field(default_factory=dict)
+    """Seconds of each phase at the last good start."""
+    expected_s: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The plan as plain data, for status and the record."""
+
+
+class Refusal(OcrdError):
+    """There is nothing to start: the plan does not fit, or something it needs is missing. `lasting` says that only a
+    change (of settings, cache, image) can mend it."""
+
+    def __init__(self, diagnosis: Diagnosis, *, lasting: bool) -> None:
+        super().__init__(diagnosis.message, hint=diagnosis.hint)
+        self.diagnosis = diagnosis
+        self.lasting = lasting
+
+
+class Planner(Protocol):
+    """Knows what to start for a model. Called by the owner thread only."""
+
+    def order(self, model: str) -> StartOrder:
+        """What to start now. Raises Refusal."""
+
+    def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
+        """Whether the next order will be a smaller one, because of this failure."""
+
+    def worked(self, order: StartOrder, seen: StartupLog) -> None:
+        """The server of this order became ready: the plan that worked is remembered."""
+
+    def free_mib(self) -> int | None:
+        """Free memory of the GPU now; None without one."""
+
+
+class Records(Protocol):
+    """Remembers every start."""
+
+    def note_start(
+        self,
+        *,
+        model: str,
+        image_id: str,
+        spec: str,
+        started_at: float,
+        seconds: float,
+        failure: str,
+        message: str,
+        details: Mapping[str, Any],
+    ) -> None:
+        """One start and what came of it; `failure` is empty if it became ready."""
+
+
+Check = Callable[[Endpoint], None]
+"""Puts a known page to a server. Raises ServerFault that says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long each thing may take, in seconds."""
+
+    start_s: float = 1800.0
+    """Until ready, whatever progress there is."""
+    stall_s: float = 300.0
+    """Without any progress while it starts."""
+    drain_s: float = 330.0
+    """For the requests in hand before a stop."""
+    stop_s: float = 30.0
+    """From SIGTERM to SIGKILL: less leaves GPU memory behind under WSL2 (vLLM issue 55510)."""
+    settle_s: float = 20.0
+    """For the GPU's memory to be given back."""
+    refused_s: float = 60.0
+    """Until a plan that was refused is looked at again."""
+    idle_stop_s: float = 0.0
+    """Without a request until the GPU is given back; 0: never."""
+    good_s: float = 600.0
+    """A server that was ready for so long has paid for its earlier failures."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """The container that lives."""
+
+    order: StartOrder
+    container_id: str
+    endpoint: Endpoint
+    ready_since: float = 0.0
+    ended: Container | None = None
+    gone: bool = False
+    over: bool = False
+    """Nobody waits for its end any more."""
+    free_before: int | None = None
+
+
+class ModelServer:
+    """Thread-safe. `start` begins the owner thread, `close` ends it."""
+
+    def __init__(
+        self,
+        runtime: ContainerRuntime,
+        planner: Planner,
+        *,
+        check: Check,
+        patience: Patience | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._planner = planner
+        self._check = check
+        self._records: Records | None = None
+        self._instance = ""
+        self._patience = patience or Patience()
+        self._changed = Condition()
+        self._wanted: str | None = None
+        self._state = ServerState.ABSENT
+        self._running: _Running | None = None
+        self._order: StartOrder | None = None
+        self._startup: StartupLog | None = None
+        self._phase_since: tuple[StartPhase, float] | None = None
+        self._diagnosis: Diagnosis | None = None
+        self._retry_at: float | None = None
+        self._strikes = 0
+        self._serial = 0
+        self._leases = 0
+        self._last_lease = time.monotonic()
+        self._asleep = False
+        self._unclean = False
+        self._blocked: str | None = None
+        self._doubted = False
+        self._down_since: float | None = None
+        self._closing = False
+        self._keep = False
+        self._setup_s = 0.0
+        self._thread = Thread(target=self._own, name="model-server", daemon=True)
+
+    # --- for everyone ---------------------------------------------------------------------------------------
+
+    def start(self, records: Records, instance: str) -> None:
+        """Begin. `instance` names the store whose daemon this is: containers of other ones are left alone."""
+        self._records, self._instance = records, instance
+        self._thread.start()
+
+    def want(self, model: str | None) -> None:
+        """Which model is to be there; None gives the GPU back. What is being served is drained first."""
+        with self._changed:
+            if model == self._wanted:
+                return
+            self._wanted = model
+            self._asleep = False
+            self._down_since = None if model is None else time.monotonic()
+            self._begin_anew()
+
+    @property
+    def wanted(self) -> str | None:
+        """The model that is to be there."""
+        return self._wanted
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no container of ours runs and none is to come."""
+        with self._changed:
+            return self._wanted is None and self._running is None and self._state is ServerState.ABSENT
+
+    def look_again(self) -> None:
+        """Something has changed (an image, the cache, the memory): a start that was put off is tried now."""
+        with self._changed:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._retry_at = None
+        self._strikes = 0
+        if self._state in _FAILED:
+            self._move(ServerState.ABSENT)
+        self._changed.notify_all()
+
+    def serves(self, model: str) -> bool:
+        """Whether the model is ready now."""
+        with self._changed:
+            return self._ready_for(model) is not None
+
+    def problem_of(self, model: str) -> Diagnosis | None:
+        """Why a wanted model does not come, if it failed, was refused or is blocked."""
+        with self._changed:
+            if self._wanted != model or self._state in lifecycle.COMING:
+                return None
+            return None if self._state is ServerState.READY else self._diagnosis
+
+    @contextlib.contextmanager
+    def lease(self, model: str, stop: Event, *, patience_s: float) -> Iterator[Endpoint]:
+        """The server, for one request; waits while it is on its way, at most until it has been down for `patience_s`.
+
+        Raises ServerFault: `lasting` if waiting is no use, or has been of none for so long.
+        """
+        endpoint = self._borrow(model, stop, patience_s)
+        try:
+            yield endpoint
+        finally:
+            with self._changed:
+                self._leases -= 1
+                self._last_lease = time.monotonic()
+                self._changed.notify_all()
+
+    def _borrow(self, model: str, stop: Event, patience_s: float) -> Endpoint:
+        with self._changed:
+            while True:
+                endpoint = self._ready_for(model)
+                if endpoint is not None:
+                    self._leases += 1
+                    self._last_lease = time.monotonic()
+                    return endpoint
+                self._refuse_if_vain(model, stop, patience_s)
+                if self._asleep:
+                    self._asleep = False
+                    self._down_since = time.monotonic()
+                    self._changed.notify_all()
+                self._changed.wait(_LEASE_STEP_S)
+
+    def _ready_for(self, model: str) -> Endpoint | None:
+        running = self._running
+        if self._state is not ServerState.READY or running is None or self._wanted != model:
+            return None
+        return running.endpoint if running.order.model == model and not self._doubted else None
+
+    def _refuse_if_vain(self, model: str, stop: Event, patience_s: float) -> None:
+        if stop.is_set() or self._closing:
+            raise ServerFault("the model server is being closed")
+        if self._wanted != model:
+            raise ServerFault(f"{self._wanted or 'no model'} is being served, not {model}")
+        if self._state in _FAILED:
+            lasting = self._state is not ServerState.FAILED or self._is_down_for(patience_s)
+            raise ServerFault(self._problem(), hint=self._hint(), lasting=lasting)
+        if self._is_down_for(patience_s):
+            raise ServerFault(f"the model server is not ready after {patience_s:g} s", lasting=True)
+
+    def _is_down_for(self, seconds: float) -> bool:
+        return self._down_since is not None and time.monotonic() - self._down_since >= seconds
+
+    def doubt(self, endpoint: Endpoint) -> None:
+        """A request found this server out of order: it is checked before anyone gets it again."""
+        with self._changed:
+            if self._running is not None and self._running.endpoint == endpoint:
+                self._doubted = True
+                self._changed.notify_all()
+
+    @property
+    def state(self) -> ServerState:
+        """Where the server is."""
+        return self._state
+
+    @property
+    def setup_s(self) -> float:
+        """Seconds that were spent on starting and stopping, in all."""
+        return self._setup_s
+
+    def facts(self) -> dict[str, Any]:
+        """What `ocrd status` tells."""
+        with self._changed:
+            order, now = self._order, time.monotonic()
+            running = self._running
+            ready = self._state is ServerState.READY
+            return {
+                "state": self._state.value,
+                "phase": self._phase(),
+                "eta_s": self._eta_s(now),
+                "phases": self._phases(),
+                "model": order.model if order is not None else self._wanted,
+                "wanted": self._wanted,
+                "url": running.endpoint.base_url if running is not None and ready else None,
+                "container": running.container_id[:12] if running is not None else None,
+                "image": order.image_id if order is not None else None,
+                "plan": dict(order.details) if order is not None else None,
+                "asleep": self._asleep,
+                "retry_in_s": None if self._retry_at is None else round(max(0.0, self._retry_at - now), 1),
+                "failure": self._diagnosis.failure.value if self._diagnosis and not ready else None,
+                "problem": self._problem() if self._diagnosis and not ready else "",
+                "hint": self._hint() if not ready else "",
+            }
+
+    def _phase(self) -> str | None:
+        if self._state is not ServerState.STARTING or self._startup is None:
+            return None
+        return self._startup.phase.value
+
+    def _phases(self) -> dict[str, float]:
+        """Seconds of each phase of the newest start."""
+        if self._startup is None:
+            return {}
+        return {phase.value: round(seconds, 2) for phase, seconds in self._startup.durations().items()}
+
+    def _eta_s(self, now: float) -> float | None:
+        if self._state is not ServerState.STARTING or self._startup is None or self._order is None:
+            return None
+        return self._startup.eta_s(now, self._order.learned, self._order.expected_s)
+
+    def _problem(self) -> str:
+        return self._diagnosis.message if self._diagnosis is not None else "the model server is not there"
+
+    def _hint(self) -> str:
+        return self._diagnosis.hint if self._diagnosis is not None else ""
+
+    def close(self, *, keep: bool) -> None:
+        """End the owner thread; `keep` leaves a server that is ready, or on its way, for the next daemon."""
+        with self._changed:
+            self._closing, self._keep = True, keep
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(self._patience.stop_s + self._patience.settle_s + 15.0)
+        self._runtime.close()
+
+    # --- the owner thread -----------------------------------------------------------------------------------
+
+    def _own(self) -> None:
+        while True:
+            try:
+                if not self._step():
+                    return
+            except ContainerFault as fault:
+                self._lose(fault.diagnosis)
+            except Exception as err:  # the owner must outlive everything, or all waiters would sleep
+                log.exception("model_server_failed")
+                self._lose(
+                    Diagnosis(failure=Failure.EXITED, message=f"the model server's keeper failed: {err!r}")
+                )
+
+    def _step(self) -> bool:
+        """One thing to do; False when there will be nothing more."""
+        running = self._running
+        if self._closing:
+            if running is not None and not self._keep:
+                self._end_running()
+            return False
+        if running is None:
+            model = self._due()
+            if model is not None:
+                self._bring_up(model)
+            elif self._unclean and self._wanted is None:
+                self._clear_away(keep=None)
+                self._unclean = False
+        elif self._wanted != running.order.model or self._state is not ServerState.READY or self._is_idle():
+            self._end_running()  # also a start that was called off, even if it is wanted again by now
+        else:
+            self._watch(running)
+        return True
+
+    def _due(self) -> str | None:
+        """The model to start now; waits for a change, or for the time of the next try, if there is none."""
+        with self._changed:
+            model = None if self._asleep else self._wanted
+            if model is None and not self._unclean:
+                self._settle_down()
+                self._changed.wait_for(
+                    lambda: self._closing or (self._wanted is not None and not self._asleep)
+                )
+                return None
+            blocked = self._state is ServerState.BLOCKED and model == self._blocked
+            pause_s = 0.0 if self._retry_at is None else self._retry_at - time.monotonic()
+            if not blocked and pause_s <= 0:
+                return model
+            state = self._state
+            self._changed.wait_for(
+                lambda: self._closing or self._wanted != model or self._state is not state,
+                None if blocked else pause_s,
+            )
+            return None
+
+    def _settle_down(self) -> None:
+        if self._state in _FAILED:
+            self._diagnosis = None
+            self._move(ServerState.ABSENT)
+
+    def _is_idle(self) -> bool:
+        limit = self._patience.idle_stop_s
+        with self._changed:
+            idle = not self._leases and time.monotonic() - self._last_lease > limit
+            self._asleep = bool(limit) and idle and self._state is ServerState.READY
+            return self._asleep
+
+    def _move(self, new: ServerState) -> None:
+        """Change the state, and wake everyone."""
+        with self._changed:
+            lifecycle.check_server_move(self._state, new)
+            self._state = new
+            if new is ServerState.READY:
+                self._down_since = None
+            elif self._down_since is None and self._wanted is not None and not self._asleep:
+                self._down_since = time.monotonic()
+            self._changed.notify_all()
+        log.debug("model_server", state=new)
+
+    # --- starting -------------------------------------------------------------------------------------------
+
+    def _bring_up(self, model: str) -> None:
+        began, started_at = time.monotonic(), datetime.now(UTC).timestamp()
+        if self._state is not ServerState.PLANNING:
+            self._move(ServerState.PLANNING)
+        try:
+            order = self._planner.order(model)
+        except Refusal as refusal:
+            self._clear_away(keep=None)
+            self._put_off(refusal)
+            return
+        with self._changed:
+            self._order = order
+            self._startup = StartupLog()
+        try:
+            self._running = self._adopt(order) or self._create(order)
+            diagnosis = self._wait_until_ready(self._running)
+        except ContainerFault as fault:
+            diagnosis = fault.diagnosis
+        seconds = time.monotonic() - began
+        self._setup_s += seconds
+        if diagnosis is None:
+            return
+        self._note(order, started_at, seconds, diagnosis)
+        self._fail(diagnosis)
+
+    def _put_off(self, refusal: Refusal) -> None:
+        with self._changed:
+            self._diagnosis = refusal.diagnosis
+            self._retry_at = time.monotonic() + self._patience.refused_s
+        log.error("model_refused", reason=str(refusal), hint=refusal.hint)
+        self._move(ServerState.REFUSED)
+
+    def _note(
+        self, order: StartOrder, started_at: float, seconds: float, diagnosis: Diagnosis | None
+    ) -> None:
+        details = dict(order.details)
+        if self._startup is not None:
+            details["phases"] = self._phases()
+            details["measured"] = self._startup.measured()
+        assert self._records is not None, "given at the start"
+        self._records.note_start(
+            model=order.model,
+            image_id=order.image_id,
+            spec=order.spec.hash,
+            started_at=started_at,
+            seconds=seconds,
+            failure="" if diagnosis is None else diagnosis.failure.value,
+            message="" if diagnosis is None else diagnosis.message,
+            details=details,
+        )
+
+    def _ours(self) -> list[Container]:
+        found = self._runtime.managed()
+        return [one for one in found if one.labels.get(INSTANCE_LABEL) == self._instance]
+
+    def _adopt(self, order: StartOrder) -> _Running | None:
+        """A container of ours that runs and is what is wanted; everything else of ours is cleared away."""
+        self._unclean = False
+        fits = [one for one in self._ours() if one.is_running and _is_made_to(one, order)]
+        chosen = fits[0] if fits else None
+        self._clear_away(keep=chosen)
+        if chosen is None or chosen.host_port is None:
+            return None
+        log.info("container_adopted", container=chosen.id[:12], model=order.model)
+        running = self._running_of(order, chosen.id, chosen.host_port)
+        self._move(ServerState.STARTING)
+        return running
+
+    def _clear_away(self, *, keep: Container | None) -> None:
+        """No container of ours outlives its use: two would not fit on the GPU."""
+        for one in self._ours():
+            if keep is None or one.id != keep.id:
+                log.info("container_removed", container=one.id[:12], status=one.status)
+                self._runtime.stop(one.id, self._patience.stop_s)
+                self._runtime.remove(one.id)
+
+    def _create(self, order: StartOrder) -> _Running:
+        free_before = self._planner.free_mib()
+        name = f"ocrd-{self._instance[:8]}"
+        container_id = self._runtime.create(order.spec, name=name, instance=self._instance)
+        self._move(ServerState.STARTING)
+        self._runtime.start(container_id)
+        log.info("container_started", container=container_id[:12], model=order.model, image=order.image_id)
+        container = self._runtime.inspect(container_id)
+        port = None if container is None else container.host_port
+        running = self._running_of(order, container_id, port or 0)
+        running.free_before = free_before
+        return running
+
+    def _running_of(self, order: StartOrder, container_id: str, port: int) -> _Running:
+        self._serial += 1
+        endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}/v1", model=order.model, serial=self._serial)
+        running = _Running(order, container_id, endpoint)
+        Thread(target=self._await_end, args=(running,), name="container-end", daemon=True).start()
+        return running
+
+    def _await_end(self, running: _Running) -> None:
+        """A thread's life: notice at once that the container has ended."""
+        while not running.over and not self._closing:
+            try:
+                ended = self._runtime.wait(running.container_id, _WATCH_S)
+            except ContainerFault:
+                with self._changed:  # the owner hears of it at its next call
+                    self._changed.wait_for(lambda: running.over or self._closing, 1.0)
+                continue
+            if ended is None or not ended.is_running:
+                with self._changed:
+                    running.ended, running.gone = ended, ended is None
+                    self._changed.notify_all()
+                return
+
+    def _wait_until_ready(self, running: _Running) -> Diagnosis | None:
+        """Follow the start; None when it is ready, or was called off."""
+        startup, began, started_at = self._startup, time.monotonic(), datetime.now(UTC).timestamp()
+        assert startup is not None, "made with the order"
+        reader = Thread(target=self._read_log, args=(running, startup), name="container-log", daemon=True)
+        reader.start()
+        try:
+            while not self._answers(running):
+                if self._called_off(running):
+                    return None
+                diagnosis = self._trouble(running, startup, began)
+                if diagnosis is not None:
+                    return diagnosis
+                with self._changed:
+                    self._changed.wait_for(lambda: self._has_ended(running) or self._closing, _STEP_S)
+        finally:
+            self._runtime.stop_following(running.container_id)
+        return self._become_ready(running, startup, started_at, time.monotonic() - began)
+
+    def _called_off(self, running: _Running) -> bool:
+        """Whether nobody wants it any more; it is then ended, unless the next daemon is to have it."""
+        if self._closing:
+            return True
+        return self._wanted != running.order.model
+
+    def _trouble(self, running: _Running, startup: StartupLog, began: float) -> Diagnosis | None:
+        if self._has_ended(running):
+            return self._diagnose(running, was_ready=False)
+        now, patience = time.monotonic(), self._patience
+        if now - max(began, startup.last_progress) > patience.stall_s:
+            message = f"no progress for {patience.stall_s:g} s while {startup.phase.value}"
+            return Diagnosis(failure=Failure.STALLED, message=message, hint=_SEE_LOG)
+        if now - began > patience.start_s:
+            message = f"not ready after {patience.start_s:g} s, still {startup.phase.value}"
+            return Diagnosis(failure=Failure.START_TIMEOUT, message=message, hint=_SEE_LOG)
+        return None
+
+    def _become_ready(
+        self, running: _Running, startup: StartupLog, started_at: float, seconds: float
+    ) -> Diagnosis | None:
+        self._move(ServerState.CANARY)
+        diagnosis = self._examine(running)
+        if diagnosis is not None:
+            return diagnosis
+        self._planner.worked(running.order, startup)
+        self._note(running.order, started_at, seconds, None)
+        self._make_ready(running)
+        log.info("model_ready", model=running.order.model, seconds=round(seconds, 1))
+        return None
+
+    def _examine(self, running: _Running) -> Diagnosis | None:
+        """Put the known page to it; None if that came back."""
+        try:
+            self._check(running.endpoint)
+        except ServerFault as fault:
+            if self._has_ended(running) or not self._is_alive(running):
+                return self._diagnose(running, was_ready=running.ready_since > 0)
+            failure = Failure.CANARY_FAILED if fault.lasting else Failure.ENGINE_DIED
+            return Diagnosis(failure=failure, message=str(fault), hint=fault.hint)
+        return None
+
+    def _make_ready(self, running: _Running) -> None:
+        with self._changed:
+            running.ready_since = running.ready_since or time.monotonic()
+            self._doubted = False
+            self._diagnosis = None
+            self._last_lease = time.monotonic()
+        self._move(ServerState.READY)
+
+    def _is_alive(self, running: _Running) -> bool:
+        container = self._runtime.inspect(running.container_id)
+        if container is None or not container.is_running:
+            running.ended, running.gone = container, container is None
+            return False
+        return True
+
+    def _read_log(self, running: _Running, startup: StartupLog) -> None:
+        try:
+            for chunk in self._runtime.follow(running.container_id):
+                startup.feed(chunk, time.monotonic())
+        except ContainerFault:
+            return  # the owner will hear of it at its next call
+
+    def _answers(self, running: _Running) -> bool:
+        """Whether `/health` says that the engine is there: the port is open long before that."""
+        return not self._has_ended(running) and is_healthy(running.endpoint.base_url)
+
+    @staticmethod
+    def _has_ended(running: _Running) -> bool:
+        return running.gone or running.ended is not None
+
+    # --- while it runs --------------------------------------------------------------------------------------
+
+    def _watch(self, running: _Running) -> None:
+        """Wait until something is to be done about a server that is ready."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._closing
+                    or self._doubted
+                    or self._has_ended(running)
+                    or self._wanted != running.order.model
+                ),
+                min(_WATCH_S, self._patience.idle_stop_s or _WATCH_S),
+            )
+            doubted = self._doubted
+            if time.monotonic() - running.ready_since > self._patience.good_s:
+                self._strikes = 0
+        if self._has_ended(running):
+            self._fail(self._diagnose(running, was_ready=True))
+        elif doubted:
+            self._move(ServerState.CANARY)
+            diagnosis = self._examine(running)
+            if diagnosis is not None:
+                self._fail(diagnosis)
+            else:
+                self._make_ready(running)
+        else:
+            self._look_at(running)
+
+    def _look_at(self, running: _Running) -> None:
+        """Without the container engine a server may well go on; what counts is whether it answers."""
+        try:
+            self._is_alive(running)
+        except ContainerFault:
+            if not is_healthy(running.endpoint.base_url):
+                raise
+
+    def _diagnose(self, running: _Running, *, was_ready: bool) -> Diagnosis:
+        ended = running.ended
+        text = self._runtime.tail(running.container_id, _TAIL_LINES)
+        return causes.diagnose(
+            text,
+            exit_code=None if ended is None else ended.exit_code,
+            oom_killed=ended is not None and ended.oom_killed,
+            was_ready=was_ready,
+            error="" if ended is None else ended.error,
+        )
+
+    # --- failing --------------------------------------------------------------------------------------------
+
+    def _fail(self, diagnosis: Diagnosis) -> None:
+        """Clear away what is left of the container, and decide what comes next."""
+        running, self._running = self._running, None
+        model = self._wanted
+        if running is not None:
+            running.over = True
+            model = running.order.model
+            with contextlib.suppress(ContainerFault):
+                self._runtime.stop(running.container_id, self._patience.stop_s)
+                self._runtime.remove(running.container_id)
+        if diagnosis.failure not in lifecycle.UNCOUNTED:
+            self._strikes += 1
+        smaller = model is not None and self._planner.step_down(model, diagnosis)
+        verdict = lifecycle.after_failure(diagnosis.failure, strikes=self._strikes, smaller_plan=smaller)
+        with self._changed:
+            self._diagnosis = diagnosis
+            self._doubted = False
+            blocked = verdict.state is ServerState.BLOCKED
+            self._blocked = model if blocked else None
+            self._retry_at = None if blocked else time.monotonic() + verdict.pause_s
+        log.error(
+            "model_failed",
+            model=model,
+            failure=diagnosis.failure,
+            reason=diagnosis.message,
+            hint=diagnosis.hint or None,
+            retry_in_s=None if blocked else verdict.pause_s,
+        )
+        self._move(verdict.state)
+
+    def _lose(self, diagnosis: Diagnosis) -> None:
+        """The container engine does not answer: what runs is looked for again when it does."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.over = True
+        self._unclean = True
+        with self._changed:
+            repeated = self._diagnosis is not None and self._diagnosis.message == diagnosis.message
+            self._diagnosis = diagnosis
+            self._doubted = False
+            self._retry_at = time.monotonic() + lifecycle.FIRST_PAUSE_S
+            self._down_since = self._down_since or time.monotonic()
+            self._state = ServerState.FAILED  # from wherever it was: nothing is known any more
+            self._changed.notify_all()
+        if not repeated:
+            log.error(
+                "container_engine_lost",
+                reason=diagnosis.message,
+                hint=diagnosis.hint or None,
+                container=None if running is None else running.container_id[:12],
+            )
+
+    # --- ending ---------------------------------------------------------------------------------------------
+
+    def _end_running(self) -> None:
+        """Drain, stop, and wait until the memory is back."""
+        running = self._running
+        assert running is not None, "called for what runs"
+        began = time.monotonic()
+        if self._state is ServerState.READY:
+            self._move(ServerState.DRAINING)
+            self._drain(running)
+        self._move(ServerState.STOPPING)
+        log.info("container_stopping", container=running.container_id[:12], model=running.order.model)
+        self._runtime.stop(running.container_id, self._patience.stop_s)
+        self._runtime.remove(running.container_id)
+        running.over = True
+        with self._changed:
+            self._running = None
+            self._order = None
+        self._move(ServerState.SETTLING)
+        self._settle(running.free_before)
+        self._setup_s += time.monotonic() - began
+        self._move(ServerState.ABSENT)
+
+    def _drain(self, running: _Running) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._leases or self._has_ended(running) or self._closing, self._patience.drain_s
+            )
+
+    def _settle(self, free_before: int | None) -> None:
+        """The driver gives memory back after the process has ended; a start before that gets too little."""
+        if free_before is None:
+            return
+        deadline, last, same = time.monotonic() + self._patience.settle_s, -1, 0
+        while time.monotonic() < deadline and same < 3:
+            free = self._planner.free_mib()
+            if free is None or free >= free_before - _SETTLED_MIB:
+                return
+            same = same + 1 if free == last else 0
+            last = free
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, 0.5)
+
+
+_SEE_LOG = "see its log: docker logs, or a longer [server] start_timeout_s"
+_SETTLED_MIB = 128
+"""Memory that other programs may have taken meanwhile."""
+
+
+def _is_made_to(container: Container, order: StartOrder) -> bool:
+    labels = container.labels
+    return labels.get(SPEC_LABEL) == order.spec.hash and labels.get(MODEL_LABEL) == order.model
+
+
+def is_healthy(base_url: str) -> bool:
+    """Whether `/health` of a server answers 200 within a moment."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(base_url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
