@@ -31,6 +31,8 @@ def add_parser(subparsers: Subparsers) -> None:
     start = add_command(actions, "start", "start the model server, and keep it warm", handle_start)
     start.add_argument("model", nargs="?", metavar="MODEL", help="another than [server] model")
     models_test.add_parser(actions)
+    log = add_command(actions, "log", "print the end of the model server's log", handle_log)
+    log.add_argument("--lines", type=int, default=100, metavar="N", help="how many (default: 100)")
     add_command(actions, "stop", "stop the model server, and give the GPU back", handle_stop)
 
 
@@ -91,3 +93,26 @@ def _stop(settings: Settings, state: str) -> ExitCode:
         ended = stop_containers(DockerRuntime(settings.server.docker_host), stores.commands.instance())
     print(f"stopped: {', '.join(ended)}" if ended else "no model server was running")
     return ExitCode.OK
+
+
+def handle_log(arguments: argparse.Namespace) -> ExitCode:
+    """Run `models log`: of the container that runs, or of the one that ended last."""
+    settings, state = load_settings(arguments), find_state(arguments)
+
+    from ocrd.daemon.driving import opened
+    from ocrd.domain.serving import INSTANCE_LABEL
+    from ocrd.serving.container import DockerRuntime
+
+    runtime_ = DockerRuntime(settings.server.docker_host)
+    with opened(state) as stores:
+        instance = stores.commands.instance()
+        failed = stores.servers.last_failure()
+    ours = [one for one in runtime_.managed() if one.labels.get(INSTANCE_LABEL) == instance]
+    if ours:
+        print(clean(runtime_.tail(ours[0].id, arguments.lines), keep="\n\t"))
+        return ExitCode.OK
+    if failed is not None and failed.details.get("log"):
+        print("\n".join(clean(str(failed.details["log"]), keep="\n\t").splitlines()[-arguments.lines :]))
+        return ExitCode.OK
+    print("no model server has run yet, or the last one ended well")
+    return ExitCode.FAILED

@@ -7,6 +7,7 @@ socket down.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -103,6 +104,11 @@ class DockerRuntime:
         with self._lock:
             if patience_s not in self._clients:
                 host = self._host or os.environ.get("DOCKER_HOST") or _context_host()
+                path = (host or _DEFAULT_SOCKET).removeprefix("unix://")
+                if path.startswith("/") and not os.path.exists(path):
+                    raise FileNotFoundError(
+                        errno.ENOENT, "No such file", path
+                    )  # the SDK says the same after longer, and leaks a socket
                 kwargs = {"base_url": host} if host else {}
                 # The version is asked for with little patience, whatever the client is for.
                 asking = self._docker.APIClient(version="auto", timeout=self._timeout_s, **kwargs)

@@ -207,7 +207,7 @@ class CataloguePlanner:
 
     def worked(self, order: StartOrder, seen: StartupLog) -> None:
         """The server of this order became ready."""
-        log.debug("plan_worked", model=order.model, measured=seen.measured())
+        log.debug("plan_worked", model=order.model, measured=seen.measured)
 
     def free_mib(self) -> int | None:
         """Free memory of the GPU now; None without one."""

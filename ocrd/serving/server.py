@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Condition, Event, Thread
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from ocrd.domain.serving import (
     ServerState,
 )
 from ocrd.serving import causes
-from ocrd.serving.startup import StartPhase, StartupLog
+from ocrd.serving.startup import StartPhase, StartupLog, eta_s
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
@@ -36,6 +36,8 @@ log = get_logger()
 _TAIL_LINES = 400
 _STEP_S = 0.2
 _WATCH_S = 5.0
+_LOG_KEPT = 60_000
+"""Characters of a failed start's log that are remembered."""
 _FAILED = frozenset({ServerState.REFUSED, ServerState.FAILED, ServerState.BLOCKED})
 _LEASE_STEP_S = 0.5
 
@@ -340,12 +342,15 @@ class ModelServer:
         """Seconds of each phase of the newest start."""
         if self._startup is None:
             return {}
-        return {phase.value: round(seconds, 2) for phase, seconds in self._startup.durations().items()}
+        spent = self._startup.durations(time.monotonic()).seconds
+        return {phase.value: round(seconds, 2) for phase, seconds in spent.items()}
 
     def _eta_s(self, now: float) -> float | None:
         if self._state is not ServerState.STARTING or self._startup is None or self._order is None:
             return None
-        return self._startup.eta_s(now, self._order.learned, self._order.expected_s)
+        elapsed_s = self._startup.elapsed_in_phase(now)
+        left_s = eta_s(self._startup.phase, elapsed_s, self._order.learned, self._order.expected_s)
+        return None if left_s is None else round(left_s, 1)
 
     def _problem(self) -> str:
         return self._diagnosis.message if self._diagnosis is not None else "the model server is not there"
@@ -456,7 +461,7 @@ class ModelServer:
             return
         with self._changed:
             self._order = order
-            self._startup = StartupLog()
+            self._startup = StartupLog(time.monotonic())
         try:
             self._running = self._adopt(order) or self._create(order)
             diagnosis = self._wait_until_ready(self._running)
@@ -482,7 +487,10 @@ class ModelServer:
         details = dict(order.details)
         if self._startup is not None:
             details["phases"] = self._phases()
-            details["measured"] = self._startup.measured()
+            if diagnosis is not None:
+                details["log"] = self._startup.text[-_LOG_KEPT:]
+            measured = asdict(self._startup.measured)
+            details["measured"] = {name: value for name, value in measured.items() if value is not None}
         assert self._records is not None, "given at the start"
         self._records.note_start(
             model=order.model,
@@ -634,7 +642,8 @@ class ModelServer:
     def _read_log(self, running: _Running, startup: StartupLog) -> None:
         try:
             for chunk in self._runtime.follow(running.container_id):
-                startup.feed(chunk, time.monotonic())
+                with self._changed:  # others look at it meanwhile
+                    startup.feed(chunk, time.monotonic())
         except ContainerFault:
             return  # the owner will hear of it at its next call
 
@@ -686,13 +695,16 @@ class ModelServer:
     def _diagnose(self, running: _Running, *, was_ready: bool) -> Diagnosis:
         ended = running.ended
         text = self._runtime.tail(running.container_id, _TAIL_LINES)
-        return causes.diagnose(
+        diagnosis = causes.diagnose(
             text,
             exit_code=None if ended is None else ended.exit_code,
             oom_killed=ended is not None and ended.oom_killed,
             was_ready=was_ready,
+            asked=False,
             error="" if ended is None else ended.error,
         )
+        assert diagnosis is not None, "nobody asked it to end"
+        return diagnosis
 
     # --- failing --------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, delete, insert, select
 
 from ocrd.domain.ports import Clock
 from ocrd.store.engine import Database
@@ -53,6 +53,13 @@ class ServerStore:
         if good is not None:
             failed = server_starts.c.failure
             query = query.where(failed == "" if good else failed != "")
+        return self._newest(query)
+
+    def last_failure(self) -> Start | None:
+        """The newest start that did not become ready."""
+        return self._newest(select(server_starts).where(server_starts.c.failure != ""))
+
+    def _newest(self, query: Select[Any]) -> Start | None:
         with self._database.read() as tx:
             row = tx.execute(query.order_by(server_starts.c.id.desc()).limit(1)).mappings().one_or_none()
         if row is None:

@@ -173,7 +173,7 @@ def test_giving_the_gpu_back_leaves_no_container(rigs: Rigs) -> None:
 
 @pytest.mark.parametrize(
     ("code", "oom_killed", "failure"),
-    [(0, False, Failure.ENGINE_DIED), (137, True, Failure.OUT_OF_RAM), (1, False, Failure.EXITED)],
+    [(0, False, Failure.ENGINE_DIED), (137, True, Failure.OUT_OF_RAM), (137, False, Failure.KILLED)],
 )
 def test_an_end_that_nobody_asked_for_is_named_at_once_and_the_server_comes_back(
     rigs: Rigs, code: int, oom_killed: bool, failure: Failure
@@ -284,7 +284,8 @@ def test_progress_keeps_a_slow_start_alive_up_to_the_hard_limit(rigs: Rigs) -> N
     rig.await_state(ServerState.STARTING)
     began = time.monotonic()
     while rig.server.state is ServerState.STARTING and time.monotonic() - began < 10:
-        rig.runtime.say(b"Loading safetensors checkpoint shards\n")
+        percent = round((time.monotonic() - began) * 30)
+        rig.runtime.say(b"Loading safetensors checkpoint shards: %d%% Completed\n" % percent)
         threading.Event().wait(0.05)
     rig.await_state(ServerState.FAILED)
     assert rig.server.facts()["failure"] == Failure.START_TIMEOUT
