@@ -152,7 +152,7 @@ CAUSES: tuple[Cause, ...] = (
         r"|unresolvable CDI devices|no adapters were found|No CUDA GPUs are available|Failed to infer device type"
         r"|Found no NVIDIA driver|CUDA-capable device is detected|NVML Shared Library Not Found|no NVIDIA GPU",
         "Docker cannot give the container a GPU.",
-        'See what is missing: ocrd doctor. Without a GPU set [ocr] engine = "embedded".',
+        'See what is missing: ocrd doctor. Without a GPU set [engine] kind = "embedded".',
     ),
     # Main memory.
     _row(

@@ -36,7 +36,7 @@ _MAX_SIZE = 2**60
 """A file says absurd things if it speaks of more bytes."""
 _MAX_DEPTH = 8
 """Of folders in a snapshot that are looked into."""
-_MODEL_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_MODEL_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _INDEX = "model.safetensors.index.json"
 _BIN_INDEX = "pytorch_model.bin.index.json"
