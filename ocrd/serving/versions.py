@@ -133,7 +133,7 @@ FLAGS: Mapping[str, Span] = {
 
 Positional model: `vllm serve` has always had it, but older images start `vllm.entrypoints.openai.api_server`, which
 reads a positional model and then ignores it. `--model` works everywhere so far; new versions warn about it.
-Prefetch: 0.15.1 documents only `lazy`, `eager` and `torchao`.
+Prefetch: 0.15.1 knows only `lazy`, `eager` and `torchao`; in 0.20.0 it is documented.
 """
 
 
