@@ -46,7 +46,7 @@ def handle_start(arguments: argparse.Namespace) -> ExitCode:
 
     logs.configure(level="error", output_format=settings.log.format)
     model = arguments.model or settings.server.model
-    with held(state), opened(state) as stores, driven(settings, stores, keep=True) as managed:
+    with opened(state) as stores, held(state), driven(settings, stores, keep=True) as managed:
         managed.server.want(model)
         return _watch_start(managed.server, model)
 

@@ -66,7 +66,7 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     hub = hub_folder(settings.server.hf_home, os.environ)
     known = inspect_cache(hub)
     chosen = known if arguments.cached else [inspect_model(hub, model) for model in arguments.model]
-    with held(state), opened(state) as stores, driven(settings, stores, keep=False) as managed:
+    with opened(state) as stores, held(state), driven(settings, stores, keep=False) as managed:
         at = datetime.now().astimezone()
         with _interruptible() as stop:
             trials = try_models(managed, chosen, languages=settings.engine.languages, say=_say, stop=stop)

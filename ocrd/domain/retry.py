@@ -145,22 +145,28 @@ def next_rung(tried: Sequence[Tried], means: Means) -> Rung | None:
         return FIRST_RUNG
     if any(_is_settled(one) for one in tried if one.rung.engine is not Engine.SECOND):
         return None
-    asked = [one for one in tried if one.rung.engine is Engine.FIRST]
     done = {one.rung for one in tried}
-    if asked and means.modes and len(asked) < MAX_MODEL_ATTEMPTS and FALLBACK_RUNG not in done:
-        turned = _turned(tried)
-        if turned is not None and turned not in done:
-            return turned
-        if any(_is_settled(one) for one in tried):
-            return None
-        for rung in _LADDERS.get(asked[-1].cause, ()):
-            if rung not in done and _is_possible(rung, means):
-                return rung
-    if any(_is_settled(one) for one in tried):
-        return None
+    # The second engine's text is good enough if need be; a model's is better.
+    settled = any(_is_settled(one) for one in tried)
+    rung = None if FALLBACK_RUNG in done else _rung_of_first(tried, means, turned_only=settled)
+    if rung is not None:
+        return rung
     if means.has_fallback and FALLBACK_RUNG not in done:
         return FALLBACK_RUNG
-    return SECOND_RUNG if means.has_second and SECOND_RUNG not in done else None
+    return SECOND_RUNG if means.has_second and SECOND_RUNG not in done and not settled else None
+
+
+def _rung_of_first(tried: Sequence[Tried], means: Means, *, turned_only: bool) -> Rung | None:
+    """The next way of asking the first engine, by what was wrong with its last answer."""
+    asked = [one for one in tried if one.rung.engine is Engine.FIRST]
+    done = {one.rung for one in tried}
+    if not asked or not means.modes or len(asked) >= MAX_MODEL_ATTEMPTS:
+        return None
+    turned = _turned(tried)
+    if turned is not None and turned not in done:
+        return turned
+    ladder = () if turned_only else _LADDERS.get(asked[-1].cause, ())
+    return next((rung for rung in ladder if rung not in done and _is_possible(rung, means)), None)
 
 
 def rung_named(name: str) -> Rung | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from ocrd.domain.errors import OcrdError
+from ocrd.domain.errors import ConfigError, OcrdError, ServiceMissing
 from ocrd.domain.planning import Card, Plan, Wishes, make_plan, stepped_down
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import Diagnosis, Failure, Image
@@ -107,9 +107,12 @@ class CataloguePlanner:
             model=model,
             snapshot_revision=cached.revision,
             trust_remote_code=entry.trust_remote_code if entry is not None else cached.needs_remote_code,
-            content_format=entry.content_format if entry is not None else "auto",
+            content_format=entry.content_format if entry is not None else "",
         )
-        spec = build_spec(served, plan, image, version, self._options())
+        try:
+            spec = build_spec(served, plan, image, version, self._options())
+        except ConfigError as err:
+            raise _refusal(Failure.BAD_ARGUMENT, str(err), err.hint) from err
         known = None if self._past is None else self._past.last_start(model, image.id, good=True)
         details = {
             "image": why,
@@ -131,19 +134,13 @@ class CataloguePlanner:
             image = self._runtime.find_image(wanted)
             if image is None:
                 raise _refusal(
-                    Failure.IMAGE_MISSING,
-                    f"there is no local image {wanted}",
-                    f"docker pull {wanted}",
+                    Failure.IMAGE_MISSING, f"there is no local image {wanted}", f"docker pull {wanted}"
                 )
-            return image, f"[server] image names {wanted}"
-        images = self._runtime.images(REPOSITORY)
-        if not images:
-            raise _refusal(
-                Failure.IMAGE_MISSING,
-                f"there is no local image of {REPOSITORY}",
-                f"docker pull {REPOSITORY}:{versions.RECOMMENDED}",
-            )
-        return versions.choose_image(images, "")
+            return image, f"{wanted}, as [server] image says"
+        try:
+            return versions.choose_image(self._runtime.images(REPOSITORY), "")
+        except ServiceMissing as err:
+            raise _refusal(Failure.IMAGE_MISSING, str(err), err.hint) from err
 
     def _cached(self, model: str) -> CachedModel:
         cached = inspect_model(self._hub, model)

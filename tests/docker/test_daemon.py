@@ -1,0 +1,218 @@
+"""The daemon that keeps a model in a container of a real Docker engine: the fake of vLLM inside, no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from support.containers import settings_for
+from support.hf_caches import make
+from support.marked import page_lines, write_pdf
+from support.running import Ocrd, wait_until
+
+DOTS, QWEN = "rednote-hilab/dots.ocr", "Qwen/Qwen2-VL-2B-Instruct"
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 160.00 MiB."
+UNSUPPORTED = (
+    "ValueError: Model architectures ['MoondreamForCausalLM'] are not supported for now. Supported: []"
+)
+
+
+class Kept:
+    """A daemon, its engine, and what the containers do."""
+
+    def __init__(self, folder: Path, engine: str, client: docker.APIClient) -> None:
+        self.ocrd = Ocrd(folder)
+        self.client = client
+        hub = folder / "hf" / "hub"
+        for model in (DOTS, QWEN):
+            make(hub, model=model)
+        self._engine, self._hub = engine, hub
+        self.ocrd.env |= {
+            "OCRD_ENGINE__LANGUAGES": "rus,eng",
+            "OCRD_VLLM__WITNESS": "false",
+            "OCRD_VLLM__PAGE_TIMEOUT_S": "10",
+        }
+        self.play()
+
+    def play(self, **play: Any) -> None:
+        """What containers do that are started from now on, by a daemon that is started from now on."""
+        self.ocrd.env |= settings_for(self._engine, self._hub, **play)
+
+    def containers(self) -> list[dict[str, Any]]:
+        """Those that run."""
+        found: list[dict[str, Any]] = self.client.containers()
+        return found
+
+    def container(self) -> str:
+        """The one that runs."""
+        [only] = self.containers()
+        return str(only["Id"])
+
+    def server(self) -> dict[str, Any]:
+        """What `ocrd status` says of the server."""
+        server: dict[str, Any] = self.ocrd.status()["server"]
+        return server
+
+    def await_server(self, state: str, *, model: str = DOTS) -> dict[str, Any]:
+        """Wait for a state of the server."""
+
+        def there() -> dict[str, Any] | None:
+            server = self.server()
+            return server if server["state"] == state and server["model"] in {model, None} else None
+
+        found: dict[str, Any] = wait_until(there, f"the server is {state}")
+        return found
+
+    def lines(self, name: str) -> list[str]:
+        """The text beside an input."""
+        return [" ".join(line.split()) for line in self.ocrd.text(name).splitlines() if line.strip()]
+
+
+@pytest.fixture
+def kept(tmp_path: Path, engine: str, client: docker.APIClient, image: str) -> Iterator[Kept]:
+    one = Kept(tmp_path, engine, client)
+    yield one
+    if one.ocrd.process is not None:
+        one.ocrd.stop(signal.SIGKILL)
+    for row in client.containers(all=True):
+        client.remove_container(row["Id"], force=True, v=True)
+
+
+def test_files_are_read_by_a_model_that_ocrd_starts_itself(kept: Kept) -> None:
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [1, 2])
+    kept.ocrd.start("--engine", "vllm")
+    kept.ocrd.await_state("scan.pdf", "done")
+    assert kept.lines("scan.pdf") == [*page_lines(1), *page_lines(2)]
+    server = kept.await_server("ready")
+    assert server["container"] == kept.container()[:12]
+    assert list(server["phases"]) == sorted(server["phases"], key=list(server["phases"]).index)
+    assert kept.ocrd.status()["engine"]["kind"] == "vllm"
+
+
+def test_the_next_daemon_takes_the_warm_server_over(kept: Kept) -> None:
+    kept.ocrd.start("--engine", "vllm")
+    kept.await_server("ready")
+    before = kept.container()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        kept.ocrd.stop(number)
+        assert kept.container() == before, "it stays warm"
+        kept.ocrd.start("--engine", "vllm")
+        kept.await_server("ready")
+        assert kept.container() == before
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [7])
+    kept.ocrd.await_state("scan.pdf", "done")
+
+
+def test_other_settings_make_another_container_and_never_two(kept: Kept) -> None:
+    kept.ocrd.start("--engine", "vllm")
+    kept.await_server("ready")
+    before = kept.container()
+    kept.ocrd.stop()
+    kept.ocrd.env["OCRD_SERVER__ARGUMENTS"] = '["--max-model-len", "8192"]'
+    kept.ocrd.start("--engine", "vllm")
+    wait_until(lambda: kept.containers() and kept.container() != before, "it was replaced")
+    assert len(kept.containers()) == 1
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_server_that_ends_is_started_anew_and_no_page_is_lost(kept: Kept, how: str) -> None:
+    kept.play(server={"decode-tps": 400})
+    kept.ocrd.start("--engine", "vllm")
+    kept.await_server("ready")
+    before = kept.container()
+    write_pdf(kept.ocrd.inbox / "scan.pdf", range(1, 9))
+    wait_until(lambda: kept.ocrd.status()["engine"]["reading"], "pages are being read")
+    if how == "kill":
+        kept.client.kill(before)
+    else:
+        kept.client.stop(before, timeout=5)
+    kept.ocrd.await_state("scan.pdf", "done")
+    assert kept.lines("scan.pdf") == [line for page in range(1, 9) for line in page_lines(page)]
+    assert kept.container() != before
+    [failed] = kept.ocrd.events("model_failed")
+    assert failed["failure"] in {"killed", "engine_died"}
+
+
+def test_a_model_that_can_never_start_is_said_to_be_so_and_the_embedded_engine_reads(kept: Kept) -> None:
+    kept.play(end_in="importing", text=UNSUPPORTED)
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [3])
+    kept.ocrd.start()
+    job = kept.ocrd.await_state("scan.pdf", "done")
+    assert job["pages_done"] == 1
+    [page] = kept.ocrd.show("scan.pdf")["page_list"]
+    assert page["attempts"][-1]["engine"] == "tesseract" or page["attempts"][-1]["engine"] == "embedded"
+    server = kept.await_server("blocked")
+    assert server["failure"] == "unsupported_model"
+    assert "MoondreamForCausalLM" in server["problem"]
+    assert not kept.containers()
+
+
+def test_auto_waits_for_a_server_that_is_on_its_way(kept: Kept) -> None:
+    kept.play(phase_s=0.8)
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [3])
+    kept.ocrd.start()
+    wait_until(lambda: kept.server()["phase"] == "loading", "it is loading")
+    kept.ocrd.await_state("scan.pdf", "done")
+    [page] = kept.ocrd.show("scan.pdf")["page_list"]
+    assert [attempt["engine"] for attempt in page["attempts"]] == ["vllm"]
+
+
+def test_stop_and_start_by_command(kept: Kept) -> None:
+    kept.ocrd.start("--engine", "vllm")
+    kept.await_server("ready")
+    assert kept.ocrd.command("models", "stop").returncode == 0
+    wait_until(lambda: not kept.containers(), "it is stopped")
+    assert kept.ocrd.command("models", "start").returncode == 0
+    kept.await_server("ready")
+
+
+def test_without_a_daemon_the_command_starts_it_and_the_daemon_takes_it_over(kept: Kept) -> None:
+    done = kept.ocrd.command("models", "start")
+    assert done.returncode == 0, done.stderr
+    assert "is ready at http://127.0.0.1:" in done.stdout
+    before = kept.container()
+    kept.ocrd.start("--engine", "vllm")
+    kept.await_server("ready")
+    assert kept.container() == before
+    kept.ocrd.stop()
+    assert "stopped: ocrd-" in kept.ocrd.command("models", "stop").stdout
+    assert not kept.containers()
+
+
+def test_a_start_that_fails_is_told_with_its_cause_and_its_log(kept: Kept) -> None:
+    kept.play(end_in="importing", text=UNSUPPORTED)
+    done = kept.ocrd.command("models", "start")
+    assert done.returncode == 69
+    assert "MoondreamForCausalLM" in done.stderr
+    assert "MoondreamForCausalLM" in kept.ocrd.command("models", "log").stdout
+
+
+def test_pages_wait_for_the_fallback_model_and_get_their_turn(kept: Kept) -> None:
+    """Page 2 is refused by the first model and read by the other; the models swap, and swap back."""
+    scenario = kept.ocrd.folder / "scenario.json"
+    scenario.write_text(json.dumps({"2": ["refusal"]}))
+    mounts = json.loads(kept.ocrd.env["OCRD_SERVER__MOUNTS"])
+    kept.play(models={DOTS: {"server": {"scenario": str(scenario)}}})
+    kept.ocrd.env["OCRD_SERVER__MOUNTS"] = json.dumps([*mounts, f"{scenario}:{scenario}:ro"])
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [1, 2, 3])
+    done = kept.ocrd.run_once("--engine", "vllm")
+    assert done.returncode == 0, done.stderr
+    assert kept.lines("scan.pdf") == [line for page in (1, 2, 3) for line in page_lines(page)]
+    pages = {page["number"]: page for page in kept.ocrd.show("scan.pdf")["page_list"]}
+    assert QWEN in pages[2]["attempts"][-1]["model_revision"]
+    assert all(DOTS in attempt["model_revision"] for attempt in pages[1]["attempts"])
+
+
+def test_an_image_that_is_missing_is_named_with_the_command_that_fetches_it(kept: Kept) -> None:
+    kept.ocrd.env["OCRD_SERVER__IMAGE"] = "vllm/vllm-openai:v9.9.9"
+    kept.ocrd.start("--engine", "vllm")
+    server = kept.await_server("refused")
+    assert server["failure"] == "image_missing"
+    assert server["hint"] == "docker pull vllm/vllm-openai:v9.9.9"
+    assert os.environ.get("HOME")
