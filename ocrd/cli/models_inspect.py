@@ -52,11 +52,11 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _hub(arguments: argparse.Namespace) -> str:
-    if arguments.hub:
-        return os.path.abspath(arguments.hub)
-    server = getattr(load_settings(arguments), "server", None)
-    home: str = getattr(server, "hf_home", "")
-    return hf_cache.hub_folder(home, os.environ)
+    given: str | None = arguments.hub
+    if given:
+        return os.path.abspath(given)
+    server: object = getattr(load_settings(arguments), "server", None)
+    return hf_cache.hub_folder(str(getattr(server, "hf_home", "")), os.environ)
 
 
 # --- for programs -------------------------------------------------------------------------------------------
@@ -127,8 +127,12 @@ def _missing_line(found: CachedModel) -> list[str]:
     if not known:
         return []
     least = "" if len(known) == len(found.missing) else "at least "
-    count = f"{len(found.missing)} file{'s' if len(found.missing) > 1 else ''}"
-    return [f"{least}{in_bytes(sum(known))} lack, of {count}: {', '.join(one.name for one in found.missing)}"]
+    lacking = f"{least}{in_bytes(sum(known))} lack, of {_files(len(found.missing))}"
+    return [f"{lacking}: {', '.join(one.name for one in found.missing)}"]
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def in_bytes(count: int) -> str:
@@ -152,11 +156,11 @@ def _ask_and_prune(hub: str, waste: Sequence[Prunable], *, yes: bool) -> ExitCod
     for one in waste:
         print(f"{'':>2}{in_bytes(one.bytes):>8}  {clean(one.path)}: {one.why}")
     total = in_bytes(sum(one.bytes for one in waste))
-    if not (yes or _agrees(f"delete these {len(waste)} files, {total}? [y/N] ")):
+    if not (yes or _agrees(f"delete {_files(len(waste))}, {total}? [y/N] ")):
         print("nothing was deleted")
         return ExitCode.OK
     done = hf_cache.prune(hub, waste)
-    print(f"deleted {len(done.deleted)} files, {in_bytes(done.freed_bytes)}")
+    print(f"deleted {_files(len(done.deleted))}, {in_bytes(done.freed_bytes)}")
     for kept in done.kept:
         print(f"not deleted: {clean(kept)}", file=sys.stderr)
     return _code_of(done)

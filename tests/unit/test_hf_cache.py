@@ -174,11 +174,22 @@ def test_huggingface_hub_takes_these_for_whole(whole: Repository, name: str) -> 
     assert snapshot_download(MODEL, cache_dir=whole.hub, local_files_only=True) == str(whole.snapshot)
 
 
-def test_the_hint_mends_it(whole: Repository) -> None:
+def test_the_hint_mends_it(whole: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad blob has to be deleted first: huggingface_hub does not fetch what is there."""
     bad = whole.blob(SHARDS[1])
     bad.write_bytes(bad.read_bytes()[:-1])
+    monkeypatch.setenv("HF_HUB_CACHE", str(whole.hub))
     assert inspect(whole).hint.endswith(f": rm {bad} && hf download {MODEL}")
+    monkeypatch.setenv("HF_HUB_CACHE", "/elsewhere")
+    assert inspect(whole).hint.endswith(f"&& hf download {MODEL} --cache-dir {whole.hub}")
+
+
+def test_a_listed_file_of_weights_is_missing(tmp_path: Path) -> None:
+    """Beside it lies something else that could be taken for the weights; other listed copies may be left out."""
+    files = {name: data for name, data in hf_caches.whole_model().items() if name not in {INDEX, *SHARDS}}
+    repository = hf_caches.make(tmp_path, files | {"adapter.safetensors": hf_caches.safetensors({"a": 9})})
+    repository.add_listing({"model.safetensors": 4711, "consolidated.safetensors": 4712})
+    assert inspect(repository).missing == (MissingFile("model.safetensors", 4711),)
 
 
 @pytest.mark.parametrize("model", ["Qwen/absent", "gpt2"])

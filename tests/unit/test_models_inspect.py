@@ -54,7 +54,7 @@ def test_people_see_each_model_with_its_reason(hub: Path, capsys: pytest.Capture
     assert lines[2].startswith("incomplete")
     assert lines[3].strip() == f"{SHARDS[1]} is missing"
     assert lines[4].strip() == f"400 B lack, of 1 file: {SHARDS[1]}"
-    assert lines[5].strip() == "fetch what lacks: hf download org/half"
+    assert lines[5].strip() == f"fetch what lacks: hf download org/half --cache-dir {hub}"
     assert "it has no snapshot" in lines[7]
 
 
@@ -148,8 +148,8 @@ def test_who_agrees_gets_it_deleted(
     assert call("--hub", str(hub), "--prune") is ExitCode.OK
     out = capsys.readouterr().out
     assert f"1.5 kB  {waste}: left of an interrupted download" in out
-    assert "delete these 1 files, 1.5 kB?" in out
-    assert "deleted 1 files, 1.5 kB" in out
+    assert "delete 1 file, 1.5 kB?" in out
+    assert "deleted 1 file, 1.5 kB" in out
     assert not waste.exists()
 
 
