@@ -22,22 +22,26 @@ from ocrd.serving.startup import (
     eta_s,
 )
 
-# The lines of vLLM 0.32.0's CPU build, as they were printed; what is left out here was left out by hand.
+# Lines that vLLM 0.32.0's CPU build printed for a tiny checkpoint; long ones cut short, others left out.
 CPU_032 = """\
-(APIServer pid=1) INFO 11-23 13:20:01 [utils.py:233] non-default args: {'model': 'Qwen/Qwen2-VL-2B-Instruct'}
-(APIServer pid=1) INFO 11-23 13:20:08 [model.py:733] Resolved architecture: Qwen2VLForConditionalGeneration
-(APIServer pid=1) INFO 11-23 13:20:08 [model.py:1880] Using max model len 4096
-(APIServer pid=1) INFO 11-23 13:20:11 [base.py:290] Multi-modal warmup completed in 2.4s
-(EngineCore pid=61) INFO 11-23 13:20:20 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='x'
-(Worker pid=70) INFO 11-23 13:20:29 [cpu_model_runner.py:68] Starting to load model Qwen/Qwen2-VL-2B-Instruct...
-(Worker pid=70) \rLoading safetensors checkpoint shards:   0% Completed | 0/2 [00:00<?, ?it/s]
-(Worker pid=70) \rLoading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01, 1.2it/s]
-(Worker pid=70) INFO 11-23 13:20:30 [default_loader.py:502] Loading weights took 1.25 seconds
-(Worker pid=70) INFO 11-23 13:20:31 [cpu_worker.py:260] Explicitly set (1.0/23.42) GiB for KV cache on node 0.
-(EngineCore pid=61) INFO 11-23 13:20:31 [kv_cache_utils.py:2327] CPU KV cache size: 37,376 tokens, Maximum concurrency for 4,096 tokens per request: 9.12x
-(EngineCore pid=61) INFO 11-23 13:20:33 [core.py:402] init engine (profile, create kv cache, warmup model) took 2.35 s
-(APIServer pid=1) INFO 11-23 13:20:35 [entry.py:140] Starting vLLM server on http://0.0.0.0:8000
-(APIServer pid=1) INFO:     Application startup complete.
+(APIServer pid=2257) INFO 11-23 16:32:05 [api_utils.py:286] non-default args: {'model_tag': 'models/tiny-qwen2-vl'}
+(APIServer pid=2257) INFO 11-23 16:32:12 [model.py:733] Resolved architecture: Qwen2VLForConditionalGeneration
+(APIServer pid=2257) INFO 11-23 16:32:12 [model.py:2152] Using max model len 4096
+(APIServer pid=2257) INFO 11-23 16:32:12 [base.py:280] Multi-modal warmup completed in 0.132s
+(EngineCore pid=2393) INFO 11-23 16:32:18 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='x'
+(Worker pid=2553) INFO 11-23 16:32:26 [cpu_model_runner.py:68] Starting to load model models/tiny-qwen2-vl...
+(Worker pid=2553) INFO 11-23 16:32:26 [weight_utils.py:1042] Prefetching checkpoint files: 10% (1/1)
+\rLoading safetensors checkpoint shards:   0% Completed | 0/1 [00:00<?, ?it/s]
+\rLoading safetensors checkpoint shards: 100% Completed | 1/1 [00:00<00:00, 82.05it/s]
+(Worker pid=2553) INFO 11-23 16:32:26 [default_loader.py:501] Loading weights took 0.01 seconds
+(Worker pid=2553) INFO 11-23 16:32:27 [cpu_model_runner.py:87] Warming up model for the compilation...
+(Worker pid=2553) INFO 11-23 16:32:52 [cpu_model_runner.py:91] Warming up done.
+(Worker pid=2553) INFO 11-23 16:32:52 [cpu_worker.py:260] Explicitly set (0.25/16.09) GiB for KV cache on node 0.
+(EngineCore pid=2393) INFO 11-23 16:32:52 [kv_cache_utils.py:2327] CPU KV cache size: 1,048,576 tokens, Maximum concurrency for 4,096 tokens per request: 256.00x
+(EngineCore pid=2393) INFO 11-23 16:32:52 [core.py:402] init engine (profile, create kv cache, warmup model) took 25.50 s
+(APIServer pid=2257) INFO 11-23 16:32:54 [entry.py:140] Starting vLLM server on http://127.0.0.1:18976
+INFO:     Started server process [2257]
+INFO:     Application startup complete.
 """
 
 # The GPU's wordings of 0.11.2, from its source; never seen on a GPU here.
@@ -87,11 +91,11 @@ def test_the_cpu_builds_start_is_read() -> None:
         StartPhase.SERVING,
     ]
     assert log.measured == Measured(
-        load_s=1.25,
-        kv_gib=1.0,
-        kv_tokens=37376,
-        max_concurrency=9.12,
-        init_s=2.35,
+        load_s=0.01,
+        kv_gib=0.25,
+        kv_tokens=1048576,
+        max_concurrency=256.0,
+        init_s=25.5,
         version="0.32.0",
         architecture="Qwen2VLForConditionalGeneration",
     )
