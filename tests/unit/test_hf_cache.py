@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given
 from hypothesis import strategies as st
 from support import hf_caches
@@ -269,7 +270,7 @@ def test_a_cache_that_may_not_be_read_is_an_error(open_folder: Path) -> None:
     whole.hub.chmod(0o755)
 
 
-def test_a_ref_that_is_a_folder_is_a_reason(whole: Repository) -> None:
+def test_a_ref_that_is_a_folder_is_as_none(whole: Repository) -> None:
     (whole.folder / "refs" / "main").unlink()
     (whole.folder / "refs" / "main").mkdir()
     assert inspect(whole).state is CacheState.COMPLETE
@@ -551,3 +552,13 @@ def test_what_lacks_is_told_once(whole: Repository) -> None:
     whole.add_listing({SHARDS[1]: 1234})
     whole.remove(SHARDS[1])
     assert inspect(whole).missing == (MissingFile(SHARDS[1], 1234),)
+
+
+def test_with_a_list_huggingface_hub_finds_the_shard_missing_as_well(whole: Repository) -> None:
+    """The list that the builder writes is one that huggingface_hub reads; only with it the two agree."""
+    whole.add_listing({path.name: path.stat().st_size for path in whole.snapshot.iterdir()})
+    assert inspect(whole).state is CacheState.COMPLETE
+    size = whole.remove(SHARDS[1])
+    assert inspect(whole).missing == (MissingFile(SHARDS[1], size),)
+    with pytest.raises(LocalEntryNotFoundError, match=SHARDS[1]):
+        snapshot_download(MODEL, cache_dir=whole.hub, local_files_only=True)
