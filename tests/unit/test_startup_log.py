@@ -129,6 +129,51 @@ def test_a_gpus_start_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "phase"),
+    [
+        ("Starting to load model x...", StartPhase.LOADING),
+        ("Multi-thread loading shards:  10% Completed | 1/10", StartPhase.LOADING),
+        ("Loading pt checkpoint shards:  10% Completed | 1/10", StartPhase.LOADING),
+        ("Model loading took 5.69 GiB and 9.204117 seconds", StartPhase.LOADING),
+        ("Compiling a graph for shape 8 takes 3.10 s", StartPhase.COMPILING),
+        ("Compiling a graph for compile range (1, 2048) takes 30.10 s", StartPhase.COMPILING),
+        ("torch.compile took 35.50 s in total", StartPhase.COMPILING),
+        ("Profiling CUDA graph memory: PIECEWISE=3 (largest=4)", StartPhase.PROFILING),
+        (
+            "GPU KV cache size: 47,552 tokens, Maximum concurrency for 10,240 tokens per request: 4.64x",
+            StartPhase.PROFILING,
+        ),
+        ("GPU + host KV cache size: 47,552 tokens, Maximum concurrency for 1 tokens", StartPhase.PROFILING),
+        ("Capturing CUDA graphs (decode, FULL):  33%|###3      | 1/3", StartPhase.CAPTURING),
+        (
+            "init engine (profile, create kv cache, warmup model) took 2 s (compilation: 1 s)",
+            StartPhase.WARMING,
+        ),
+        ("Starting vLLM API server 0 on http://0.0.0.0:8000", StartPhase.WARMING),
+        ("Starting vLLM server on http://0.0.0.0:8000", StartPhase.WARMING),
+        ("something that nobody has seen", StartPhase.IMPORTING),
+    ],
+)
+def test_the_wordings_of_every_version_name_the_phase(line: str, phase: StartPhase) -> None:
+    log = StartupLog(0.0)
+    log.feed(f"(EngineCore pid=1) INFO 11-23 13:20:01 [a.py:1] {line}\n".encode(), 1.0)
+    assert log.phase is phase
+
+
+def test_graphs_captured_for_the_measurement_are_not_yet_the_capture() -> None:
+    log = StartupLog(0.0)
+    phases = []
+    for line in (
+        b"Profiling CUDA graph memory: x\n",
+        b"Capturing CUDA graphs: 1\n",
+        b"Available KV cache memory: 1.2 GiB\n",
+    ):
+        log.feed(line, 1.0)
+        phases.append(log.phase)
+    assert phases == [StartPhase.PROFILING, StartPhase.CAPTURING, StartPhase.PROFILING]
+
+
 def test_the_percentage_of_the_weights_is_told_while_they_load() -> None:
     log = StartupLog(0.0)
     log.feed(b"Starting to load model x...\n", 1.0)
