@@ -105,6 +105,15 @@ def test_an_unknown_version_gets_what_none_minds() -> None:
     assert not any(has_flag(name, None) for name in FLAGS)
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "before"),
+    [("--safetensors-load-strategy prefetch", "0.18.0", "0.17.1"), ("positional model", "0.20.0", "0.19.1")],
+)
+def test_an_argument_begins_with_its_version(name: str, first: str, before: str) -> None:
+    assert has_flag(name, version(first))
+    assert not has_flag(name, version(before))
+
+
 def test_the_two_cures_of_one_fault_never_meet() -> None:
     for minor in range(11, 40):
         found = environment(VllmVersion(0, minor), is_wsl=True)
