@@ -34,6 +34,7 @@ _WRAPPER = re.compile(
     r"|WorkerProc initialization failed|Worker failed with error|EngineCore failed to start"
 )
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.){0,8}[A-Za-z_]\w*(?:Error|Exception|Interrupt|Fault)\b(?::|$)")
+_WARNED = re.compile(r"^warnings\.warn\(|\b\w{0,40}Warning: ")
 _READY = re.compile(r"Application startup complete")
 _QUIET = frozenset({"DEBUG", "INFO", "WARNING"})
 
@@ -220,8 +221,7 @@ CAUSES: tuple[Cause, ...] = (
     _row(
         Failure.NEEDS_REMOTE_CODE,
         r"requires you to execute the (?:configuration|modeling|tokenizer|model\w*|custom).{0,80}file"
-        r"|contains custom code which must be executed|trust_remote_code=True` in LLM|consider setting .{0,3}trust_remote_code"
-        r"|(?:set|pass|with) the (?:option|argument) .{0,3}trust_remote_code",
+        r"|contains custom code which must be executed|trust_remote_code=True` in LLM|consider setting .{0,3}trust_remote_code",
         "The model brings program code of its own and is not run without your consent.",
         "If you trust its author, set [server] trust_remote_code = true.",
     ),
@@ -354,7 +354,7 @@ def root_line(log: str) -> str:
     for line in reversed(lines):
         if _EXCEPTION.match(line) and not _WRAPPER.search(line):
             return line[:MAX_QUOTE]
-    spoken = [line for line in lines if not _WRAPPER.search(line)]
+    spoken = [line for line in lines if not _WRAPPER.search(line) and not _WARNED.search(line)]
     return (spoken or lines or [""])[-1][:MAX_QUOTE]
 
 
@@ -411,6 +411,8 @@ def _filled(match: re.Match[str]) -> int:
 def _told(cause: Cause, line: str, match: re.Match[str]) -> Diagnosis:
     groups = {name: value or "" for name, value in match.groupdict().items()}
     words = {"what": "", **groups}
+    for count in {"asked_len", "max_model_len"} & set(words):
+        words[count] = re.sub(r"\.0+$", "", words[count])
     words["what"] = words["what"].strip() or groups.get("other") or groups.get("kind") or ""
     words["wanted_text"] = _wanted_text(groups)
     complete = all(groups.get(name) for name in _used_numbers(cause.message))

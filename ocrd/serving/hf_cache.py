@@ -49,7 +49,8 @@ _TOKENIZERS: tuple[tuple[str, ...], ...] = (
     ("vocab.json", "merges.txt"),
     ("vocab.txt",),
 )
-_VISION_KEYS = ("vision_config", "img_processor", "mm_vision_tower", "vision_tower", "image_token_id")
+_VISION_KEYS = ("vision_config", "img_processor", "image_token_id")
+"""Of models whose images are prepared by transformers; those with a `vision_tower` of their own bring the code."""
 _NEEDED_SUFFIXES = (".json", ".py", ".jinja", ".txt", ".model", ".tiktoken")
 """What of the repository's list a server reads, beside weights. Pictures, papers and examples may be left out."""
 
@@ -169,7 +170,7 @@ def inspect_model(hub: str, model: str) -> CachedModel:
     folder = _model_folder(hub, model)
     try:
         if not os.path.isdir(folder):
-            return _bare(model, f"{model} is not in the cache {hub}", f"fetch it: {_fetch(model)}")
+            return _bare(model, f"{model} is not in the cache {hub}", f"fetch it: {_fetch(hub, model)}")
         return _inspect_folder(hub, folder, model)
     except OSError as error:
         at = error.filename if isinstance(error.filename, str) else folder
@@ -207,8 +208,10 @@ def _bare(model: str, reason: str, hint: str) -> CachedModel:
     return CachedModel(model=model, state=CacheState.INCOMPLETE, reason=reason, hint=hint)
 
 
-def _fetch(model: str) -> str:
-    return f"hf download {model}"
+def _fetch(hub: str, model: str) -> str:
+    """The command that completes a model in this very cache."""
+    is_usual = os.path.realpath(hub) == os.path.realpath(hub_folder("", os.environ))
+    return f"hf download {model}" + ("" if is_usual else f" --cache-dir {shlex.quote(os.path.abspath(hub))}")
 
 
 def _model_folder(hub: str, model: str) -> str:
@@ -246,7 +249,8 @@ class _Entry:
 class _Findings:
     """What is collected while a snapshot is looked at."""
 
-    model: str
+    fetch: str
+    """The command to fetch it again."""
     missing: list[MissingFile] = field(default_factory=list)
     missing_reasons: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
@@ -296,9 +300,9 @@ class _Findings:
         """How to mend it. huggingface_hub never fetches a blob again that is there, so a bad one has to go first."""
         if self.bad_blobs:
             bad = " ".join(shlex.quote(path) for path in dict.fromkeys(self.bad_blobs))
-            return f"delete the bad copy and fetch it again: rm {bad} && {_fetch(self.model)}"
+            return f"delete the bad copy and fetch it again: rm {bad} && {self.fetch}"
         if self.damage or self.missing:
-            return f"fetch what lacks: {_fetch(self.model)}"
+            return f"fetch what lacks: {self.fetch}"
         return "use another model" if self.unservable else ""
 
 
@@ -311,10 +315,10 @@ def _inspect_folder(hub: str, folder: str, model: str) -> CachedModel:
         reason = "it has no snapshot: nothing of it was downloaded" + (
             " to its end; a download was interrupted" if partial else ""
         )
-        return replace(_bare(model, reason, f"fetch it: {_fetch(model)}"), disk_bytes=disk_bytes)
+        return replace(_bare(model, reason, f"fetch it: {_fetch(hub, model)}"), disk_bytes=disk_bytes)
     if named is not None and named not in snapshots:
         reason = f"refs/main names the snapshot {named[:40]!r}, which is not there"
-        return replace(_bare(model, reason, f"fetch it: {_fetch(model)}"), disk_bytes=disk_bytes)
+        return replace(_bare(model, reason, f"fetch it: {_fetch(hub, model)}"), disk_bytes=disk_bytes)
     wanted = [named] if named is not None else _newest_first(folder, snapshots)
     looked = [_inspect_snapshot(hub, folder, model, revision) for revision in wanted]
     best = next((one for one in looked if one.state is CacheState.COMPLETE), looked[0])
@@ -412,7 +416,7 @@ def _inspect_snapshot(hub: str, folder: str, model: str, revision: str) -> Cache
     snapshot = os.path.join(folder, "snapshots", revision)
     entries = dict(_walk(snapshot, ""))
     listing = _read_listing(os.path.join(folder, "trees", f"{revision}.json"))
-    findings = _Findings(model)
+    findings = _Findings(_fetch(hub, model))
     config = _check_config(entries, findings)
     _check_weights(entries, listing, findings)
     _check_tokenizer(entries, listing, findings)
@@ -613,7 +617,9 @@ def _shards_by_name(
     entries: Mapping[str, _Entry], listing: Mapping[str, int], suffix: str
 ) -> dict[str, AbstractSet[str]]:
     """Without an index: all files of weights on the top level, and those that their numbering tells of."""
-    there = {name for name in (*entries, *listing) if "/" not in name}
+    there = {name for name in entries if "/" not in name}
+    if "model.safetensors" in listing:  # others of the list may be copies in another format, rightly left out
+        there.add("model.safetensors")
     if suffix == ".safetensors":
         names = {name for name in there if name.endswith(suffix)}
     else:
@@ -685,7 +691,7 @@ def _read_tensors(
         findings.missing.append(MissingFile(name, -surplus))
         return None
     if surplus > 0:
-        findings.add_damage(f"{name} is damaged: it is {surplus:,} bytes longer than its header says", entry)
+        findings.add_damage(f"{name} is damaged: longer than its header says by {surplus:,} bytes", entry)
         return None
     return header.data_bytes, header.tensors
 

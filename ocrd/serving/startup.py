@@ -66,7 +66,7 @@ _PHASES: tuple[tuple[StartPhase, re.Pattern[str]], ...] = tuple(
             StartPhase.PROFILING,
             (
                 r"(?:Encoder cache will be init|Available KV cache mem|KV cache size:|Maximum concurrency for|Warming up model"
-                r"|\) GiB for KV cache|Memory profiling takes|Initial profiling)"
+                r"|\) GiB for KV cache|Memory profiling takes|Initial profiling|Profiling CUDA graph)"
             ),
         ),
         (
@@ -85,10 +85,11 @@ _PHASES: tuple[tuple[StartPhase, re.Pattern[str]], ...] = tuple(
         ),
     )
 )
-"""The first that matches counts. A phase only ever moves on, except between compiling and profiling: vLLM compiles
-within the profiling run, and older versions print the encoder's line before it."""
+"""The first that matches counts. A phase only moves on, but for the two of `_ORIGINS`: vLLM compiles within the
+profiling run, after the encoder's line, and from 0.20 on captures some graphs to learn what they will take."""
 
 _ORIGINS: Mapping[StartPhase, frozenset[StartPhase]] = {
+    StartPhase.PROFILING: frozenset({StartPhase.CAPTURING}),
     StartPhase.COMPILING: frozenset({StartPhase.PROFILING}),
 }
 

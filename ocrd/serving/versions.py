@@ -1,6 +1,6 @@
 """What is known of vLLM's versions, as data: switches, flags, faults, and which local image to take. Pure.
 
-The limits were read from the wheels of vLLM 0.11.2, 0.15.1, 0.20.0, 0.23.0 to 0.26.0 and 0.29.0 to 0.33.0
+The limits were read from the wheels of vLLM 0.11.2, 0.15.1 to 0.20.0, 0.23.0 to 0.26.0 and 0.29.0 to 0.32.0
 (`vllm/envs.py`, `vllm/engine/arg_utils.py`, `vllm/config`). What lies between two of them counts as the older one.
 An image without a known version gets only what every supported version accepts.
 """
@@ -61,7 +61,7 @@ class VllmVersion:
 MINIMUM = VllmVersion(0, 11, 2)
 """The oldest version whose arguments and messages are known here."""
 
-TESTED = VllmVersion(0, 33, 0)
+TESTED = VllmVersion(0, 32, 0)
 """The newest one."""
 
 
@@ -126,14 +126,14 @@ def environment(version: VllmVersion | None, *, is_wsl: bool) -> dict[str, str]:
 
 
 FLAGS: Mapping[str, Span] = {
-    "--safetensors-load-strategy prefetch": Span(since=VllmVersion(0, 20)),
+    "--safetensors-load-strategy prefetch": Span(since=VllmVersion(0, 18)),
     "positional model": Span(since=VllmVersion(0, 20)),
 }
-"""Arguments that not every supported version knows. All others that we use are in 0.11.2 and in 0.33.0.
+"""Arguments that not every supported version knows. All others that we use are in 0.11.2 and in 0.32.0.
 
 Positional model: `vllm serve` has always had it, but older images start `vllm.entrypoints.openai.api_server`, which
 reads a positional model and then ignores it. `--model` works everywhere so far; new versions warn about it.
-Prefetch: 0.15.1 knows only `lazy`, `eager` and `torchao`; in 0.20.0 it is documented.
+Prefetch: 0.17.0 knows only `lazy`, `eager` and `torchao`; since 0.18.0 `vllm/config/load.py` names it.
 """
 
 

@@ -435,3 +435,61 @@ def test_any_text_is_told_without_an_error(
     assert found.message.strip()
     assert len(found.message) < 1500
     found.message.encode("utf-8")
+
+
+# What vLLM 0.32.0's CPU build printed at failed starts; frames of the traces and long ends left out.
+REAL_032 = [
+    (
+        Failure.BAD_ARGUMENT,
+        """\
+W1123 16:33:02.156000 3598 torch/_library/triton.py:53] Triton not available, find_triton_kernels = []
+usage: vllm [-h] [-v]
+            {chat,complete,serve,launch,bench,collect-env,download-kernels,preload,run-batch,snapshot}
+vllm: error: unrecognized arguments: --no-such-flag 3
+""",
+        "unrecognized arguments: --no-such-flag 3.",
+    ),
+    (
+        Failure.NEEDS_REMOTE_CODE,
+        """\
+(APIServer pid=3797) ERROR 11-23 16:33:26 [repo_utils.py:124] Please pass the argument `trust_remote_code=True` to allow custom code to be run.
+pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, The repository models/tiny-dots.ocr contains custom code which must be executed to correctly load the model. You can inspect the repository content at /models/tiny-dots.ocr .
+
+Please pass the argument `trust_remote_code=True` to allow custom code to be run. [type=value_error, input_value=ArgsKwargs((), {'model': ...nderer_num_workers': 1}), input_type=ArgsKwargs]
+    For further information visit https://errors.pydantic.dev/2.13/v/value_error
+""",
+        "contains custom code",
+    ),
+    (
+        Failure.BAD_ARGUMENT,
+        """\
+pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, User-specified max_model_len (9999999) is greater than the derived max_model_len (max_position_embeddings=32768.0 or model_max_length=None in model's config.json). To allow overriding this maximum, set the env var VLLM_ALLOW_LONG_MAX_MODEL_LEN=1.
+""",
+        "A context of 9999999 tokens was asked for, but the model was made for 32768.",
+    ),
+    (
+        Failure.KV_TOO_SMALL,
+        """\
+(EngineCore pid=4653) ERROR 11-23 16:34:07 [core.py:1510] EngineCore failed to start.
+(EngineCore pid=4653) ERROR 11-23 16:34:07 [core.py:1510] Traceback (most recent call last):
+(EngineCore pid=4653) ERROR 11-23 16:34:07 [core.py:1510] ValueError: To serve at least one request with the model's max seq len (4096), (0.0 GiB KV cache is needed, which is larger than the available KV cache memory (0.0 GiB). Based on the available memory, the estimated maximum model length is 256. Try increasing `gpu_memory_utilization`
+ValueError: To serve at least one request with the model's max seq len (4096), (0.0 GiB KV cache is needed, which is larger than the available KV cache memory (0.0 GiB). Based on the available memory, the estimated maximum model length is 256. Try increasing `gpu_memory_utilization`
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+""",
+        "does not hold one page: 4096 tokens",
+    ),
+]
+
+
+@pytest.mark.parametrize(("failure", "log", "said"), REAL_032, ids=[str(row[0]) for row in REAL_032])
+def test_what_a_real_server_printed_is_understood(failure: Failure, log: str, said: str) -> None:
+    found = ended(log)
+    assert found.failure is failure
+    assert said in found.message
+
+
+def test_a_warning_at_the_end_is_not_quoted() -> None:
+    log = "the last words\nx.py:254: UserWarning: There appear to be 1 leaked semaphore\n  warnings.warn('leaked')\n"
+    assert root_line(log) == "the last words"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given
 from hypothesis import strategies as st
 from support import hf_caches
@@ -174,11 +175,22 @@ def test_huggingface_hub_takes_these_for_whole(whole: Repository, name: str) -> 
     assert snapshot_download(MODEL, cache_dir=whole.hub, local_files_only=True) == str(whole.snapshot)
 
 
-def test_the_hint_mends_it(whole: Repository) -> None:
+def test_the_hint_mends_it(whole: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad blob has to be deleted first: huggingface_hub does not fetch what is there."""
     bad = whole.blob(SHARDS[1])
     bad.write_bytes(bad.read_bytes()[:-1])
+    monkeypatch.setenv("HF_HUB_CACHE", str(whole.hub))
     assert inspect(whole).hint.endswith(f": rm {bad} && hf download {MODEL}")
+    monkeypatch.setenv("HF_HUB_CACHE", "/elsewhere")
+    assert inspect(whole).hint.endswith(f"&& hf download {MODEL} --cache-dir {whole.hub}")
+
+
+def test_a_listed_file_of_weights_is_missing(tmp_path: Path) -> None:
+    """Beside it lies something else that could be taken for the weights; other listed copies may be left out."""
+    files = {name: data for name, data in hf_caches.whole_model().items() if name not in {INDEX, *SHARDS}}
+    repository = hf_caches.make(tmp_path, files | {"adapter.safetensors": hf_caches.safetensors({"a": 9})})
+    repository.add_listing({"model.safetensors": 4711, "consolidated.safetensors": 4712})
+    assert inspect(repository).missing == (MissingFile("model.safetensors", 4711),)
 
 
 @pytest.mark.parametrize("model", ["Qwen/absent", "gpt2"])
@@ -258,7 +270,7 @@ def test_a_cache_that_may_not_be_read_is_an_error(open_folder: Path) -> None:
     whole.hub.chmod(0o755)
 
 
-def test_a_ref_that_is_a_folder_is_a_reason(whole: Repository) -> None:
+def test_a_ref_that_is_a_folder_is_as_none(whole: Repository) -> None:
     (whole.folder / "refs" / "main").unlink()
     (whole.folder / "refs" / "main").mkdir()
     assert inspect(whole).state is CacheState.COMPLETE
@@ -540,3 +552,13 @@ def test_what_lacks_is_told_once(whole: Repository) -> None:
     whole.add_listing({SHARDS[1]: 1234})
     whole.remove(SHARDS[1])
     assert inspect(whole).missing == (MissingFile(SHARDS[1], 1234),)
+
+
+def test_with_a_list_huggingface_hub_finds_the_shard_missing_as_well(whole: Repository) -> None:
+    """The list that the builder writes is one that huggingface_hub reads; only with it the two agree."""
+    whole.add_listing({path.name: path.stat().st_size for path in whole.snapshot.iterdir()})
+    assert inspect(whole).state is CacheState.COMPLETE
+    size = whole.remove(SHARDS[1])
+    assert inspect(whole).missing == (MissingFile(SHARDS[1], size),)
+    with pytest.raises(LocalEntryNotFoundError, match=SHARDS[1]):
+        snapshot_download(MODEL, cache_dir=whole.hub, local_files_only=True)
