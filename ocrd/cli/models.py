@@ -47,6 +47,7 @@ def handle_start(arguments: argparse.Namespace) -> ExitCode:
     logs.configure(level="error", output_format=settings.log.format)
     model = arguments.model or settings.server.model
     with opened(state) as stores, held(state), driven(settings, stores, keep=True) as managed:
+        managed.planner.forgive()
         managed.server.want(model)
         return _watch_start(managed.server, model)
 

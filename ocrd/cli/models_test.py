@@ -67,6 +67,7 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     known = inspect_cache(hub)
     chosen = known if arguments.cached else [inspect_model(hub, model) for model in arguments.model]
     with opened(state) as stores, held(state), driven(settings, stores, keep=False) as managed:
+        managed.planner.forgive()
         at = datetime.now().astimezone()
         with _interruptible() as stop:
             trials = try_models(managed, chosen, languages=settings.engine.languages, say=_say, stop=stop)

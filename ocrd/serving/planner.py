@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
+from ocrd.domain import lifecycle
 from ocrd.domain.errors import ConfigError, OcrdError, ServiceMissing
 from ocrd.domain.planning import Card, Plan, Wishes, make_plan, stepped_down
 from ocrd.domain.ports import ContainerRuntime
@@ -87,6 +88,7 @@ class CataloguePlanner:
         self._hub = hub
         self._past: Past | None = None
         self._memory: tuple[float, dict[str, int | None]] | None = None
+        self._forgiven = False
         self._wishes: dict[str, Wishes] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -102,7 +104,7 @@ class CataloguePlanner:
         image, why = self._choose_image()
         version = versions.image_version(image)
         cached = self._cached(model)
-        plan = self._plan(model, cached, entry)
+        plan = self._plan(model, image, cached, entry)
         served = ServedModel(
             model=model,
             snapshot_revision=cached.revision,
@@ -113,11 +115,14 @@ class CataloguePlanner:
             spec = build_spec(served, plan, image, version, self._options())
         except ConfigError as err:
             raise _refusal(Failure.BAD_ARGUMENT, str(err), err.hint) from err
+        self._refuse_hopeless(model, image, spec.hash)
         known = None if self._past is None else self._past.last_start(model, image.id, good=True)
         details = {
             "image": why,
             "version": None if version is None else str(version),
             "plan": None if plan is None else asdict(plan),
+            "asked": _plain(self.first_wishes(entry)),
+            "wishes": _plain(self._wishes.get(model)),
         }
         return StartOrder(
             model=model,
@@ -126,6 +131,21 @@ class CataloguePlanner:
             learned=_phases(known),
             expected_s=known.seconds if known is not None else self._expected_s(entry),
             details=details,
+        )
+
+    def forgive(self) -> None:
+        """Try again what could not work: someone asks for it, so something may have changed."""
+        self._forgiven = True
+
+    def _refuse_hopeless(self, model: str, image: Image, spec: str) -> None:
+        """The same container failed before for a reason that stays."""
+        last = None if self._past is None else self._past.last_start(model, image.id)
+        if self._forgiven or last is None or last.spec != spec or last.failure not in lifecycle.PERMANENT:
+            return
+        raise _refusal(
+            Failure(last.failure),
+            f"it was tried before, and failed: {last.message}",
+            "when something has changed: ocrd models start",
         )
 
     def _choose_image(self) -> tuple[Image, str]:
@@ -153,7 +173,7 @@ class CataloguePlanner:
 
     # --- the plan -------------------------------------------------------------------------------------------
 
-    def _plan(self, model: str, cached: CachedModel, entry: CatalogEntry | None) -> Plan | None:
+    def _plan(self, model: str, image: Image, cached: CachedModel, entry: CatalogEntry | None) -> Plan | None:
         """None without a GPU: there is nothing to plan."""
         card = self._card()
         if card is None:
@@ -162,7 +182,7 @@ class CataloguePlanner:
             shape = read_shape(cached.snapshot, cached.weight_bytes)
         except OcrdError as err:
             raise _refusal(Failure.UNSUPPORTED_MODEL, str(err), err.hint) from err
-        wishes = self._wishes.get(model) or self.first_wishes(entry)
+        wishes = self._wishes.get(model) or self._remembered(model, image, entry)
         plan = make_plan(model, shape, card, wishes)
         if not plan.fits:
             hint = "close programs that use the GPU, or choose a smaller model: ocrd models plan"
@@ -178,6 +198,15 @@ class CataloguePlanner:
             return gpu.read_card(int(first) if first.isdecimal() else 0)
         except gpu.GpuMissing as err:
             raise _refusal(Failure.NO_GPU, str(err), err.hint) from err
+
+    def _remembered(self, model: str, image: Image, entry: CatalogEntry | None) -> Wishes:
+        """The wishes that led to a server last time, if the same was asked for then."""
+        first = self.first_wishes(entry)
+        good = None if self._past is None else self._past.last_start(model, image.id, good=True)
+        if good is None or good.details.get("asked") != _plain(first) or not good.details.get("wishes"):
+            return first
+        kept = {key: good.details["wishes"][key] for key in _KEPT_WISHES if key in good.details["wishes"]}
+        return replace(first, **kept)
 
     def first_wishes(self, entry: CatalogEntry | None) -> Wishes:
         """What is asked of the plan before anything was tried."""
@@ -240,7 +269,7 @@ class CataloguePlanner:
             extra_mounts=settings.mounts,
             extra_environment=settings.environment,
             extra_arguments=settings.arguments,
-            hardening=settings.hardening,
+            hardening="standard" if settings.hardening == "standard" else "strict",
             memory_mib=settings.memory_mib,
             is_wsl=gpu.is_wsl(),
             slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
@@ -249,6 +278,17 @@ class CataloguePlanner:
 
 def _refusal(failure: Failure, message: str, hint: str, *, lasting: bool = True) -> Refusal:
     return Refusal(Diagnosis(failure=failure, message=message, hint=hint), lasting=lasting)
+
+
+_KEPT_WISHES = ("max_pixels", "prompt_tokens", "answer_tokens", "max_num_seqs", "eager", "budget_mib")
+"""What a ladder of failed starts may have made smaller."""
+
+
+def _plain(wishes: Wishes | None) -> dict[str, Any] | None:
+    """As the store keeps them."""
+    if wishes is None:
+        return None
+    return {name: getattr(wishes, name) for name in _KEPT_WISHES}
 
 
 def _phases(known: PastStart | None) -> dict[StartPhase, float]:

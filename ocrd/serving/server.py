@@ -90,6 +90,9 @@ class Planner(Protocol):
     def free_mib(self) -> int | None:
         """Free memory of the GPU now; None without one."""
 
+    def forgive(self) -> None:
+        """Try again what could not work: something may have changed."""
+
 
 class Records(Protocol):
     """Remembers every start."""
@@ -221,6 +224,7 @@ class ModelServer:
     def look_again(self) -> None:
         """Something has changed (an image, the cache, the memory): a start that was put off is tried now."""
         with self._changed:
+            self._planner.forgive()
             self._begin_anew()
 
     def _begin_anew(self) -> None:

@@ -56,6 +56,9 @@ class Plans:
     def free_mib(self) -> int | None:
         return None
 
+    def forgive(self) -> None:
+        pass
+
 
 class Canary:
     """Puts no page to anyone, but says what it is told to."""
