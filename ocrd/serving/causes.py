@@ -176,7 +176,7 @@ CAUSES: tuple[Cause, ...] = (
         rf"User-specified max_model_len \((?P<asked_len>{_N})\) is greater than the derived max_model_len "
         rf"\([^=()]{{0,60}}=(?P<max_model_len>{_N})",
         "A context of {asked_len} tokens was asked for, but the model was made for {max_model_len}.",
-        "Set [server] max_model_len = {max_model_len} or less.",
+        'Set [server] arguments = ["--max-model-len", "{max_model_len}"] or less.',
     ),
     _row(
         Failure.BAD_ARGUMENT,
@@ -190,7 +190,7 @@ CAUSES: tuple[Cause, ...] = (
         Failure.BAD_ARGUMENT,
         r"bind source path does not exist: (?P<what>\S{1,300})|invalid mount config|invalid volume specification",
         "A folder that the container needs is not there: {what}",
-        "Make the folder, or correct [server] mounts and [server] cache_dir.",
+        "Make the folder, or correct [server] mounts and [server] hf_home.",
     ),
     _row(
         Failure.IMAGE_MISSING,
@@ -223,13 +223,13 @@ CAUSES: tuple[Cause, ...] = (
         r"requires you to execute the (?:configuration|modeling|tokenizer|model\w*|custom).{0,80}file"
         r"|contains custom code which must be executed|trust_remote_code=True` in LLM|consider setting .{0,3}trust_remote_code",
         "The model brings program code of its own and is not run without your consent.",
-        "If you trust its author, set [server] trust_remote_code = true.",
+        "If you trust its author, give it trust_remote_code = true in the file of [server] catalog.",
     ),
     _row(
         Failure.NEEDS_REMOTE_CODE,
         r"has model type .?(?P<what>[\w.-]{1,80}).? but Transformers does not recognize this architecture",
         "The image's vLLM does not know the model type '{what}' without the model's own program code.",
-        "If you trust its author, set [server] trust_remote_code = true; otherwise take a newer image.",
+        "If you trust its author, give it trust_remote_code = true in the file of [server] catalog; otherwise take a newer image.",
         unless=r"trust_remote_code['\"]?\s*[:=]\s*True",
     ),
     _row(

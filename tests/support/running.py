@@ -80,11 +80,11 @@ class Ocrd:
         inboxes = self.status()["daemon"]["inboxes"]
         return bool(inboxes) and inboxes[0]["last_scan"] is not None
 
-    def run_once(self, *more: str) -> subprocess.CompletedProcess[str]:
+    def run_once(self, *more: str, timeout_s: float = DEADLINE_S * 4) -> subprocess.CompletedProcess[str]:
         """`ocrd run --once` to its end."""
-        return self.command("run", "--once", "--inbox", str(self.inbox), *more)
+        return self.command("run", "--once", "--inbox", str(self.inbox), *more, timeout_s=timeout_s)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, timeout_s: float = DEADLINE_S * 4) -> subprocess.CompletedProcess[str]:
         """Any command, on this state folder."""
         argv = [sys.executable, "-m", "ocrd", *words, "--state", str(self.state)]
         return subprocess.run(
@@ -92,7 +92,7 @@ class Ocrd:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=DEADLINE_S * 4,
+            timeout=timeout_s,
             check=False,
             cwd=self.folder,
         )

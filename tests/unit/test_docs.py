@@ -9,6 +9,7 @@ import pytest
 
 from ocrd import settings
 from ocrd.domain.errors import ReasonCode
+from ocrd.domain.serving import Failure
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,6 +28,12 @@ def test_every_reason_has_its_row_and_every_row_its_reason() -> None:
     text = (ROOT / "docs" / "errors.md").read_text()
     rows = set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))
     assert rows == {code.value for code in ReasonCode}
+
+
+def test_every_cause_of_the_model_server_has_its_row() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text().partition("## The model server")[2].partition("## Exit")[0]
+    rows = re.findall(r"^\| ([a-z_]+) \|", text, re.MULTILINE)
+    assert rows == ["cause", *(failure.value for failure in Failure)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
