@@ -12,28 +12,18 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings, print_json
+from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
 from ocrd.domain.errors import ExitCode, OcrdError
 from ocrd.host import commands, files, mounts
 from ocrd.settings import Settings
 from ocrd.store import snapshot
 
 SCHEMA = "ocrd.doctor/1"
-OK, WARNING, FAILURE = "ok", "warning", "failure"
 _LOW_SPACE_MIB = 1024
 _MIN_INOTIFY_WATCHES = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, how it is, and the command that mends it."""
-
-    check: str
-    result: str
-    message: str
-    fix: str = ""
 
 
 _SERVER_PATIENCE_S = 60.0
@@ -104,8 +94,12 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     if settings.engine.kind not in {"auto", "embedded", "vllm"}:
         yield Finding("engine", OK, f"plug-in {settings.engine.kind}")
         return
-    if settings.vllm.base_url or settings.engine.kind == "vllm":
+    if settings.vllm.base_url:
         yield _server(settings)
+    elif settings.engine.kind != "embedded":
+        from ocrd.cli import doctor_server
+
+        yield from doctor_server.look(settings)
     yield from _embedded(settings)
 
 
@@ -114,13 +108,6 @@ def _server(settings: Settings) -> Finding:
     from ocrd.daemon.engines import server_options
     from ocrd.pipeline.recognizer.vllm import VllmRecognizer
 
-    if not settings.vllm.base_url:
-        return Finding(
-            "server",
-            FAILURE,
-            "no model server is named",
-            "set [vllm] base_url, e.g. http://127.0.0.1:8000/v1",
-        )
     with contextlib.closing(VllmRecognizer(server_options(settings))) as recognizer:
         try:
             served = recognizer.check(timeout_s=_SERVER_PATIENCE_S)

@@ -101,7 +101,7 @@ class CataloguePlanner:
     def order(self, model: str) -> StartOrder:
         """What to start now. Raises Refusal, and ContainerFault if the engine does not answer."""
         entry = self._catalog.find(model)
-        image, why = self._choose_image()
+        image, why = choose_image(self._settings, self._runtime)
         version = versions.image_version(image)
         cached = self._cached(model)
         plan = self._plan(model, image, cached, entry)
@@ -148,24 +148,11 @@ class CataloguePlanner:
             "when something has changed: ocrd models start",
         )
 
-    def _choose_image(self) -> tuple[Image, str]:
-        wanted = self._settings.image
-        if wanted:
-            image = self._runtime.find_image(wanted)
-            if image is None:
-                raise _refusal(
-                    Failure.IMAGE_MISSING, f"there is no local image {wanted}", f"docker pull {wanted}"
-                )
-            return image, f"{wanted}, as [server] image says"
-        try:
-            return versions.choose_image(self._runtime.images(REPOSITORY), "")
-        except ServiceMissing as err:
-            raise _refusal(Failure.IMAGE_MISSING, str(err), err.hint) from err
-
     def _cached(self, model: str) -> CachedModel:
         cached = inspect_model(self._hub, model)
         if cached.state is not CacheState.COMPLETE:
-            raise _refusal(Failure.MODEL_INCOMPLETE, f"{model}: {cached.reason}", cached.hint)
+            message = cached.reason if model in cached.reason else f"{model}: {cached.reason}"
+            raise _refusal(Failure.MODEL_INCOMPLETE, message, cached.hint)
         return cached
 
     def _expected_s(self, entry: CatalogEntry | None) -> float | None:
@@ -274,6 +261,22 @@ class CataloguePlanner:
             is_wsl=gpu.is_wsl(),
             slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
         )
+
+
+def choose_image(settings: ServerSettings, runtime: ContainerRuntime) -> tuple[Image, str]:
+    """The image that is run, and why. Raises Refusal, and ContainerFault if the engine does not answer."""
+    wanted = settings.image
+    if wanted:
+        image = runtime.find_image(wanted)
+        if image is None:
+            raise _refusal(
+                Failure.IMAGE_MISSING, f"there is no local image {wanted}", f"docker pull {wanted}"
+            )
+        return image, f"{wanted}, as [server] image says"
+    try:
+        return versions.choose_image(runtime.images(REPOSITORY), "")
+    except ServiceMissing as err:
+        raise _refusal(Failure.IMAGE_MISSING, str(err), err.hint) from err
 
 
 def _refusal(failure: Failure, message: str, hint: str, *, lasting: bool = True) -> Refusal:

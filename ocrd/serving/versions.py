@@ -170,11 +170,6 @@ KNOWN_FAULTS = (
         sentence="Under WSL2 a GPU that is too full does not refuse: Windows moves memory to the main memory, and pages "
         "take two to ten times as long. ocrd therefore leaves 1 GiB free.",
     ),
-    KnownFault(
-        span=Span(),
-        sentence="vLLM ends with exit code 0 when its engine dies after it was ready (vllm issue 48966); "
-        "ocrd counts every end that it did not ask for as a crash.",
-    ),
 )
 
 
