@@ -44,7 +44,12 @@ def _engine(settings: Settings, runtime: ContainerRuntime) -> Finding:
     message = f"{told.version} on {told.operating_system}"
     needs_gpu = settings.server.gpus != ("none",)
     # Docker Desktop does not list the runtime although GPUs work there (envd issues 1133 and 1134).
-    knows = "nvidia" in told.runtimes or told.has_cdi or is_wsl() or "Docker Desktop" in told.operating_system
+    knows = (
+        "nvidia" in told.runtimes
+        or told.has_cdi
+        or is_wsl(os.uname().release)
+        or "Docker Desktop" in told.operating_system
+    )
     if needs_gpu and not knows:
         fix = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
         return Finding("docker", WARNING, f"{message}; it seems to know no NVIDIA GPUs", fix)
@@ -64,7 +69,7 @@ def _image(settings: Settings, runtime: ContainerRuntime) -> Iterator[Finding]:
         return
     version = versions.image_version(image)
     yield Finding("image", OK, why)
-    for fault in versions.known_faults(version, is_wsl=is_wsl()):
+    for fault in versions.known_faults(version, is_wsl=is_wsl(os.uname().release)):
         yield Finding("image", WARNING, fault)
 
 

@@ -104,11 +104,12 @@ def _interruptible() -> Iterator[Event]:
 def _circumstances(settings: Settings, hub: str, at: datetime, trials: list[Trial]) -> Circumstances:
     from ocrd.daemon.acceptance.report import Circumstances
     from ocrd.serving import gpu
+    from ocrd.serving.planner import card_of
 
     name, memory = "none", None
     if settings.server.gpus != ("none",):
         with contextlib.suppress(gpu.GpuMissing):
-            card = gpu.read_card(0)
+            card = card_of(settings.server.gpus)
             name, memory = card.name, card.total_mib
     plan = next((one.plan for one in trials if one.plan), None) or {}
     return Circumstances(

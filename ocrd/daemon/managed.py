@@ -19,7 +19,7 @@ from ocrd.serving import gpu
 from ocrd.serving.catalog import Catalog, load_catalog
 from ocrd.serving.container import DockerRuntime
 from ocrd.serving.hf_cache import hub_folder
-from ocrd.serving.planner import CataloguePlanner, Past
+from ocrd.serving.planner import CataloguePlanner, Past, card_of
 from ocrd.serving.server import Endpoint, ModelServer, Patience
 from ocrd.settings import Settings
 
@@ -189,7 +189,7 @@ def find_gpu(settings: Settings) -> tuple[bool, str]:
     if settings.server.gpus == ("none",):
         return True, "[server] gpus is none: the model is served without a GPU"
     try:
-        card = gpu.read_card(0)
+        card = card_of(settings.server.gpus)
     except gpu.GpuMissing as err:
         return False, str(err)
     return True, f"there is a GPU: {card.name}"

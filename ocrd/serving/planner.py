@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ConfigError, OcrdError, ServiceMissing
@@ -25,6 +26,7 @@ from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
 
+ContentFormat: TypeAlias = Literal["", "auto", "string", "openai"]
 REPOSITORY = "vllm/vllm-openai"
 _MEMORY_AGE_S = 10.0
 CACHE_VOLUME = "ocrd-vllm-cache"
@@ -109,7 +111,7 @@ class CataloguePlanner:
             model=model,
             snapshot_revision=cached.revision,
             trust_remote_code=entry.trust_remote_code if entry is not None else cached.needs_remote_code,
-            content_format=entry.content_format if entry is not None else "",
+            content_format=cast("ContentFormat", entry.content_format) if entry is not None else "",
         )
         try:
             spec = build_spec(served, plan, image, version, self._options())
@@ -180,9 +182,8 @@ class CataloguePlanner:
     def _card(self) -> Card | None:
         if self._settings.gpus == ("none",):
             return None
-        first = self._settings.gpus[0] if self._settings.gpus else "all"
         try:
-            return gpu.read_card(int(first) if first.isdecimal() else 0)
+            return card_of(self._settings.gpus)
         except gpu.GpuMissing as err:
             raise _refusal(Failure.NO_GPU, str(err), err.hint) from err
 
@@ -198,12 +199,13 @@ class CataloguePlanner:
     def first_wishes(self, entry: CatalogEntry | None) -> Wishes:
         """What is asked of the plan before anything was tried."""
         settings = self._settings
-        return Wishes(
-            max_num_seqs=settings.max_num_seqs,
+        usual = Wishes() if entry is None else entry.wishes.wishes()
+        return replace(
+            usual,
+            max_num_seqs=min(usual.max_num_seqs, settings.max_num_seqs),
             eager=settings.eager,
             budget_mib=settings.vram_budget_mib or None,
             reserve_mib=settings.vram_reserve_mib or None,
-            max_pixels=entry.max_pixels if entry is not None else None,
         )
 
     def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
@@ -258,9 +260,18 @@ class CataloguePlanner:
             extra_arguments=settings.arguments,
             hardening="standard" if settings.hardening == "standard" else "strict",
             memory_mib=settings.memory_mib,
-            is_wsl=gpu.is_wsl(),
+            is_wsl=gpu.is_wsl(os.uname().release),
             slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
         )
+
+
+def card_of(gpus: Sequence[str]) -> Card:
+    """The GPU that the settings name, or the first. Raises GpuMissing."""
+    number = int(gpus[0]) if gpus and gpus[0].isdecimal() else 0
+    card = gpu.read_card(number)
+    if card is None:
+        raise gpu.GpuMissing(f"there is no GPU {number}", hint="set [server] gpus")
+    return card
 
 
 def choose_image(settings: ServerSettings, runtime: ContainerRuntime) -> tuple[Image, str]:

@@ -31,7 +31,9 @@ def test_every_reason_has_its_row_and_every_row_its_reason() -> None:
 
 
 def test_every_cause_of_the_model_server_has_its_row() -> None:
-    text = (ROOT / "docs" / "errors.md").read_text().partition("## The model server")[2].partition("## Exit")[0]
+    text = (
+        (ROOT / "docs" / "errors.md").read_text().partition("## The model server")[2].partition("## Exit")[0]
+    )
     rows = re.findall(r"^\| ([a-z_]+) \|", text, re.MULTILINE)
     assert rows == ["cause", *(failure.value for failure in Failure)]
 
