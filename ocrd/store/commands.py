@@ -14,7 +14,6 @@ from ocrd.domain.ports import Clock
 from ocrd.store.engine import Database
 from ocrd.store.tables import commands, daemon
 
-
 _INSTANCE = "instance"
 
 
