@@ -104,8 +104,8 @@ class ManagedRecognizer:
         with self._server.lease(self._model, stop, patience_s=self._patience_s) as endpoint:
             try:
                 return self._clients.of(endpoint).recognize(page, request, stop)
-            except ServerFault:
-                self._server.doubt(endpoint)
+            except ServerFault as fault:
+                self._server.doubt(endpoint, fault)
                 raise
 
     def close(self) -> None:

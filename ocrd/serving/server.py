@@ -186,7 +186,7 @@ class ModelServer:
         self._asleep = False
         self._unclean = False
         self._blocked: str | None = None
-        self._doubted = False
+        self._doubt: ServerFault | None = None
         self._down_since: float | None = None
         self._closing = False
         self._keep = False
@@ -280,7 +280,7 @@ class ModelServer:
         running = self._running
         if self._state is not ServerState.READY or running is None or self._wanted != model:
             return None
-        return running.endpoint if running.order.model == model and not self._doubted else None
+        return running.endpoint if running.order.model == model and self._doubt is None else None
 
     def _refuse_if_vain(self, model: str, stop: Event, patience_s: float) -> None:
         if stop.is_set() or self._closing:
@@ -296,11 +296,13 @@ class ModelServer:
     def _is_down_for(self, seconds: float) -> bool:
         return self._down_since is not None and time.monotonic() - self._down_since >= seconds
 
-    def doubt(self, endpoint: Endpoint) -> None:
-        """A request found this server out of order: it is checked before anyone gets it again."""
+    def doubt(self, endpoint: Endpoint, fault: ServerFault) -> None:
+        """A request found this server out of order: it is checked before anyone gets it again. If a known page was put
+        to it already and did not come back (`fault.in_hand`), it is started anew."""
         with self._changed:
             if self._running is not None and self._running.endpoint == endpoint:
-                self._doubted = True
+                if self._doubt is None or fault.in_hand:
+                    self._doubt = fault
                 self._changed.notify_all()
 
     @property
@@ -622,16 +624,20 @@ class ModelServer:
         try:
             self._check(running.endpoint)
         except ServerFault as fault:
-            if self._has_ended(running) or not self._is_alive(running):
-                return self._diagnose(running, was_ready=running.ready_since > 0)
-            failure = Failure.CANARY_FAILED if fault.lasting else Failure.ENGINE_DIED
-            return Diagnosis(failure=failure, message=str(fault), hint=fault.hint)
+            return self._judge(running, fault)
         return None
+
+    def _judge(self, running: _Running, fault: ServerFault) -> Diagnosis:
+        """Why the known page did not come back."""
+        if self._has_ended(running) or not self._is_alive(running):
+            return self._diagnose(running, was_ready=running.ready_since > 0)
+        failure = Failure.CANARY_FAILED if fault.lasting else Failure.ENGINE_DIED
+        return Diagnosis(failure=failure, message=str(fault), hint=fault.hint)
 
     def _make_ready(self, running: _Running) -> None:
         with self._changed:
             running.ready_since = running.ready_since or time.monotonic()
-            self._doubted = False
+            self._doubt = None
             self._diagnosis = None
             self._last_lease = time.monotonic()
         self._move(ServerState.READY)
@@ -667,20 +673,20 @@ class ModelServer:
             self._changed.wait_for(
                 lambda: (
                     self._closing
-                    or self._doubted
+                    or self._doubt is not None
                     or self._has_ended(running)
                     or self._wanted != running.order.model
                 ),
                 min(_WATCH_S, self._patience.idle_stop_s or _WATCH_S),
             )
-            doubted = self._doubted
+            doubt = self._doubt
             if time.monotonic() - running.ready_since > self._patience.good_s:
                 self._strikes = 0
         if self._has_ended(running):
             self._fail(self._diagnose(running, was_ready=True))
-        elif doubted:
+        elif doubt is not None:
             self._move(ServerState.CANARY)
-            diagnosis = self._examine(running)
+            diagnosis = self._judge(running, doubt) if doubt.in_hand else self._examine(running)
             if diagnosis is not None:
                 self._fail(diagnosis)
             else:
@@ -728,7 +734,7 @@ class ModelServer:
         verdict = lifecycle.after_failure(diagnosis.failure, strikes=self._strikes, smaller_plan=smaller)
         with self._changed:
             self._diagnosis = diagnosis
-            self._doubted = False
+            self._doubt = None
             blocked = verdict.state is ServerState.BLOCKED
             self._blocked = model if blocked else None
             self._retry_at = None if blocked else time.monotonic() + verdict.pause_s
@@ -751,7 +757,7 @@ class ModelServer:
         with self._changed:
             repeated = self._diagnosis is not None and self._diagnosis.message == diagnosis.message
             self._diagnosis = diagnosis
-            self._doubted = False
+            self._doubt = None
             self._retry_at = time.monotonic() + lifecycle.FIRST_PAUSE_S
             self._down_since = self._down_since or time.monotonic()
             self._state = ServerState.FAILED  # from wherever it was: nothing is known any more

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
-from support.containers import settings_for
+from support.containers import ROOT, settings_for
 from support.hf_caches import make
 from support.marked import page_lines, write_pdf
 from support.running import Ocrd, wait_until
@@ -137,6 +139,44 @@ def test_a_server_that_ends_is_started_anew_and_no_page_is_lost(kept: Kept, how:
     assert kept.container() != before
     [failed] = kept.ocrd.events("model_failed")
     assert failed["failure"] in {"killed", "engine_died"}
+
+
+def test_a_server_that_hangs_is_found_out_and_started_anew(kept: Kept) -> None:
+    kept.ocrd.env["OCRD_VLLM__PAGE_TIMEOUT_S"] = "5"
+    kept.ocrd.start("--engine", "vllm")
+    url = kept.await_server("ready")["url"]
+    before = kept.container()
+    order = urllib.request.Request(
+        url.removesuffix("/v1") + "/fake/control",
+        json.dumps({"default": ["hang"], "unmarked": ["hang"]}).encode(),
+    )
+    with urllib.request.urlopen(order) as answer:
+        assert answer.status == 200
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [5])
+    kept.ocrd.await_state("scan.pdf", "done")
+    assert kept.lines("scan.pdf") == page_lines(5)
+    assert kept.container() != before
+    assert kept.ocrd.events("model_failed")[0]["failure"] == "engine_died"
+
+
+def test_an_engine_that_is_stopped_and_started_again_gets_its_container_again(
+    kept: Kept, engine: str
+) -> None:
+    folder = Path(engine.removeprefix("unix://")).parent
+    if not (folder / ".made-by-script-docker").exists():
+        pytest.skip("needs an engine that script/docker has started: this one is not ours to stop")
+    kept.ocrd.start("--engine", "vllm")
+    kept.await_server("ready")
+    pid = int((folder / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the engine has ended")
+    kept.await_server("failed")
+    assert kept.server()["failure"] == "engine_unavailable"
+    subprocess.run([ROOT / "script" / "docker", folder], check=True, timeout=60)
+    kept.await_server("ready")
+    assert len(kept.containers()) == 1
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [5])
+    kept.ocrd.await_state("scan.pdf", "done")
 
 
 def test_a_model_that_can_never_start_is_said_to_be_so_and_the_embedded_engine_reads(kept: Kept) -> None:

@@ -255,7 +255,7 @@ def test_a_server_that_does_not_answer_any_more_is_started_anew(rigs: Rigs) -> N
     rig.server.want(DOTS)
     with rig.lease() as endpoint:
         rig.canary.fault = ServerFault("no answer within 120 s")
-        rig.server.doubt(endpoint)
+        rig.server.doubt(endpoint, ServerFault("no answer"))
     rig.await_state(ServerState.FAILED)
     assert not rig.runtime.known
     rig.canary.fault = None
@@ -264,11 +264,33 @@ def test_a_server_that_does_not_answer_any_more_is_started_anew(rigs: Rigs) -> N
         assert again.serial == 2
 
 
+def test_a_server_that_has_failed_the_known_page_already_is_not_asked_once_more(rigs: Rigs) -> None:
+    rig = rigs()
+    rig.server.want(DOTS)
+    with rig.lease() as endpoint:
+        rig.server.doubt(endpoint, ServerFault("no answer within 120 s", in_hand=True))
+    rig.await_state(ServerState.FAILED)
+    assert len(rig.canary.asked) == 1
+    assert rig.server.facts()["failure"] == Failure.ENGINE_DIED
+
+
+def test_what_a_killed_daemon_left_behind_is_cleared_away(rigs: Rigs) -> None:
+    rig = rigs()
+    left = ContainerSpec(image="sha256:1", model="old", command=())
+    for name in ("made", "started"):
+        number = rig.runtime.create(left, name=name, instance="i" * 8)
+        if name == "started":
+            rig.runtime.start(number)
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.READY)
+    assert [one.labels["ocrd.model"] for one in rig.runtime.managed()] == [DOTS]
+
+
 def test_a_server_that_is_doubted_is_checked_before_anyone_gets_it_again(rigs: Rigs) -> None:
     rig = rigs()
     rig.server.want(DOTS)
     with rig.lease() as endpoint:
-        rig.server.doubt(endpoint)
+        rig.server.doubt(endpoint, ServerFault("no answer"))
     with rig.lease() as again:
         assert again == endpoint
     assert len(rig.canary.asked) == 2
@@ -431,6 +453,6 @@ def _happen(rig: Rig, event: str) -> None:
             rig.runtime.end(1)
         case ["doubt"]:
             if rig.canary.asked:
-                rig.server.doubt(rig.canary.asked[-1])
+                rig.server.doubt(rig.canary.asked[-1], ServerFault("no answer"))
         case ["look"]:
             rig.server.look_again()

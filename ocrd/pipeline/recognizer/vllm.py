@@ -32,6 +32,9 @@ from ocrd.pipeline.recognizer.probe import Served
 ENGINE = "vllm"
 CHECK_TIMEOUT_S = 120.0
 """For a server to read the known page: its first request may compile something (17 s were seen)."""
+_LEAST_CHECK_S = 20.0
+_CHECK_PAGES = 4
+"""A known page that takes as long as four others may is not waited for any longer."""
 RECHECK_AFTER_S = 5.0
 """A server that was found out of order is not asked again before."""
 _REGION_MARGIN = 6
@@ -102,10 +105,10 @@ class VllmRecognizer:
                 return self._read(served, page, request, guard)
             except ServerError as err:
                 fault = PageFault(ReasonCode.ENGINE_FAILED, f"the server failed: {err}")
-                self._find_blame(served, either, fault)
+                self._find_blame(served, either, fault, request.timeout_s)
                 raise fault from err
             except _InDoubt as err:
-                self._find_blame(served, either, err.fault)
+                self._find_blame(served, either, err.fault, request.timeout_s)
                 if not err.recognition.text.strip():
                     raise err.fault from None
                 return err.recognition
@@ -115,7 +118,7 @@ class VllmRecognizer:
                     raise
                 reason = f"the connection broke while page {page.number} was being read"
                 fault = PageFault(ReasonCode.ENGINE_CRASHED, reason, transient=True)
-                self._find_blame(served, either, fault)
+                self._find_blame(served, either, fault, request.timeout_s)
                 raise fault from err
         except Stopped:
             if stop.is_set():
@@ -172,9 +175,10 @@ class VllmRecognizer:
         self._served = None
         self._fault = (time.monotonic(), fault)
 
-    def _find_blame(self, served: Served, stop: Event, fault: PageFault) -> None:
+    def _find_blame(self, served: Served, stop: Event, fault: PageFault, timeout_s: float) -> None:
         """Ask for the known page: if it comes back, the fault was the page's; else this raises ServerFault."""
-        guard = Guard(stop, time.monotonic() + CHECK_TIMEOUT_S)
+        patience_s = min(CHECK_TIMEOUT_S, max(_LEAST_CHECK_S, _CHECK_PAGES * timeout_s))
+        guard = Guard(stop, time.monotonic() + patience_s)
         try:
             probe.ask_known_page(self._server, served, guard)
         except ServerFault as err:
