@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from ocrd.cli import models_inspect, models_test
+from ocrd.cli import models_inspect, models_list, models_plan, models_test
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, is_terminal, load_settings
 from ocrd.cli.orders import send_order
 from ocrd.domain.errors import ExitCode, ServiceMissing
@@ -25,7 +25,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "models", help="list, inspect, plan, test, start and stop vision models", allow_abbrev=False
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    models_list.add_parser(actions)
     models_inspect.add_parser(actions)
+    models_plan.add_parser(actions)
     start = add_command(actions, "start", "start the model server, and keep it warm", handle_start)
     start.add_argument("model", nargs="?", metavar="MODEL", help="another than [server] model")
     models_test.add_parser(actions)

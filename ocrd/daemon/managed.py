@@ -20,7 +20,8 @@ from ocrd.serving.catalog import Catalog, load_catalog
 from ocrd.serving.container import DockerRuntime
 from ocrd.serving.hf_cache import hub_folder
 from ocrd.serving.planner import CataloguePlanner, Past, card_of
-from ocrd.serving.server import Endpoint, ModelServer, Patience
+from ocrd.serving.running import Endpoint
+from ocrd.serving.server import ModelServer, Patience
 from ocrd.settings import Settings
 
 CHECK_TIMEOUT_S = 180.0

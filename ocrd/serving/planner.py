@@ -104,9 +104,42 @@ class CataloguePlanner:
         """What to start now. Raises Refusal, and ContainerFault if the engine does not answer."""
         entry = self._catalog.find(model)
         image, why = choose_image(self._settings, self._runtime)
-        version = versions.image_version(image)
         cached = self._cached(model)
         plan = self._plan(model, image, cached, entry)
+        order = self._order(entry, image, why, cached, plan)
+        self._refuse_hopeless(model, image, order.spec.hash)
+        return order
+
+    def recall(self, model: str, spec: str) -> StartOrder | None:
+        """The order that a running container of this specification was started by, if image, model and settings are
+        still the same. The GPU is not looked at: the container itself fills it."""
+        try:
+            image, why = choose_image(self._settings, self._runtime)
+            cached = self._cached(model)
+            entry = self._catalog.find(model)
+            good = None if self._past is None else self._past.last_start(model, image.id, good=True)
+            if good is None or good.spec != spec:
+                return None
+            if good.details.get("asked") != _plain(self.first_wishes(entry)):
+                return None
+            plan = good.details.get("plan")
+            order = self._order(entry, image, why, cached, None if plan is None else _RecordedPlan(plan))
+        except Refusal:
+            return None
+        if order.spec.hash != spec:
+            return None
+        return replace(order, details={**order.details, "plan": plan, "wishes": good.details.get("wishes")})
+
+    def _order(
+        self,
+        entry: CatalogEntry | None,
+        image: Image,
+        why: str,
+        cached: CachedModel,
+        plan: Plan | _RecordedPlan | None,
+    ) -> StartOrder:
+        model = cached.model
+        version = versions.image_version(image)
         served = ServedModel(
             model=model,
             snapshot_revision=cached.revision,
@@ -117,12 +150,11 @@ class CataloguePlanner:
             spec = build_spec(served, plan, image, version, self._options())
         except ConfigError as err:
             raise _refusal(Failure.BAD_ARGUMENT, str(err), err.hint) from err
-        self._refuse_hopeless(model, image, spec.hash)
         known = None if self._past is None else self._past.last_start(model, image.id, good=True)
         details = {
             "image": why,
             "version": None if version is None else str(version),
-            "plan": None if plan is None else asdict(plan),
+            "plan": asdict(plan) if isinstance(plan, Plan) else None,
             "asked": _plain(self.first_wishes(entry)),
             "wishes": _plain(self._wishes.get(model)),
         }
@@ -292,6 +324,18 @@ def choose_image(settings: ServerSettings, runtime: ContainerRuntime) -> tuple[I
 
 def _refusal(failure: Failure, message: str, hint: str, *, lasting: bool = True) -> Refusal:
     return Refusal(Diagnosis(failure=failure, message=message, hint=hint), lasting=lasting)
+
+
+class _RecordedPlan:
+    """A plan as the store remembers it, with the numbers that a specification is made of."""
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self.max_model_len = int(plan["max_model_len"])
+        self.max_num_seqs = int(plan["max_num_seqs"])
+        self.max_pixels = int(plan["max_pixels"])
+        self.gpu_memory_utilization = float(plan["gpu_memory_utilization"])
+        self.kv_cache_mib = int(plan["kv_cache_mib"])
+        self.eager = bool(plan["eager"])
 
 
 _KEPT_WISHES = ("max_pixels", "prompt_tokens", "answer_tokens", "max_num_seqs", "eager", "budget_mib")

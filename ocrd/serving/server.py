@@ -18,37 +18,24 @@ from ocrd.domain import lifecycle
 from ocrd.domain.errors import ContainerFault, OcrdError, ServerFault
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import (
-    INSTANCE_LABEL,
     MODEL_LABEL,
     SPEC_LABEL,
-    Container,
     ContainerSpec,
     Diagnosis,
     Failure,
     ServerState,
 )
-from ocrd.serving import causes
+from ocrd.serving.running import WATCH_S, Containers, Endpoint, Running, is_healthy
 from ocrd.serving.startup import StartPhase, StartupLog, eta_s
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
 
-_TAIL_LINES = 400
 _STEP_S = 0.2
-_WATCH_S = 5.0
 _LOG_KEPT = 60_000
 """Characters of a failed start's log that are remembered."""
 _FAILED = frozenset({ServerState.REFUSED, ServerState.FAILED, ServerState.BLOCKED})
 _LEASE_STEP_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """A server that is ready. `serial` is another one for each container, and after each that died."""
-
-    base_url: str
-    model: str
-    serial: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +67,10 @@ class Planner(Protocol):
 
     def order(self, model: str) -> StartOrder:
         """What to start now. Raises Refusal."""
+
+    def recall(self, model: str, spec: str) -> StartOrder | None:
+        """The order that a running container of this specification was started by, if it would be given again: the
+        memory that it holds itself is no reason against it."""
 
     def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
         """Whether the next order will be a smaller one, because of this failure."""
@@ -138,21 +129,6 @@ class Patience:
     """A server that was ready for so long has paid for its earlier failures."""
 
 
-@dataclass(slots=True)
-class _Running:
-    """The container that lives."""
-
-    order: StartOrder
-    container_id: str
-    endpoint: Endpoint
-    ready_since: float = 0.0
-    ended: Container | None = None
-    gone: bool = False
-    over: bool = False
-    """Nobody waits for its end any more."""
-    free_before: int | None = None
-
-
 class ModelServer:
     """Thread-safe. `start` begins the owner thread, `close` ends it."""
 
@@ -168,19 +144,18 @@ class ModelServer:
         self._planner = planner
         self._check = check
         self._records: Records | None = None
-        self._instance = ""
         self._patience = patience or Patience()
         self._changed = Condition()
+        self._containers = Containers(runtime, "", self._changed)
         self._wanted: str | None = None
         self._state = ServerState.ABSENT
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._order: StartOrder | None = None
         self._startup: StartupLog | None = None
         self._phase_since: tuple[StartPhase, float] | None = None
         self._diagnosis: Diagnosis | None = None
         self._retry_at: float | None = None
         self._strikes = 0
-        self._serial = 0
         self._leases = 0
         self._last_lease = time.monotonic()
         self._asleep = False
@@ -197,7 +172,8 @@ class ModelServer:
 
     def start(self, records: Records, instance: str) -> None:
         """Begin. `instance` names the store whose daemon this is: containers of other ones are left alone."""
-        self._records, self._instance = records, instance
+        self._records = records
+        self._containers = Containers(self._runtime, instance, self._changed)
         self._thread.start()
 
     def want(self, model: str | None) -> None:
@@ -280,7 +256,7 @@ class ModelServer:
         running = self._running
         if self._state is not ServerState.READY or running is None or self._wanted != model:
             return None
-        return running.endpoint if running.order.model == model and self._doubt is None else None
+        return running.endpoint if running.endpoint.model == model and self._doubt is None else None
 
     def _refuse_if_vain(self, model: str, stop: Event, patience_s: float) -> None:
         if stop.is_set() or self._closing:
@@ -329,7 +305,7 @@ class ModelServer:
                 "model": order.model if order is not None else self._wanted,
                 "wanted": self._wanted,
                 "url": running.endpoint.base_url if running is not None and ready else None,
-                "container": running.container_id[:12] if running is not None else None,
+                "container": running.short_id if running is not None else None,
                 "image": order.image_id if order is not None else None,
                 "plan": dict(order.details) if order is not None else None,
                 "asleep": self._asleep,
@@ -400,9 +376,11 @@ class ModelServer:
             if model is not None:
                 self._bring_up(model)
             elif self._unclean and self._wanted is None:
-                self._clear_away(keep=None)
+                self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s)
                 self._unclean = False
-        elif self._wanted != running.order.model or self._state is not ServerState.READY or self._is_idle():
+        elif (
+            self._wanted != running.endpoint.model or self._state is not ServerState.READY or self._is_idle()
+        ):
             self._end_running()  # also a start that was called off, even if it is wanted again by now
         else:
             self._watch(running)
@@ -460,25 +438,58 @@ class ModelServer:
         if self._state is not ServerState.PLANNING:
             self._move(ServerState.PLANNING)
         try:
-            order = self._planner.order(model)
+            order = self._start(model)
+            diagnosis = self._wait_until_ready(order)
         except Refusal as refusal:
-            self._clear_away(keep=None)
             self._put_off(refusal)
             return
-        with self._changed:
-            self._order = order
-            self._startup = StartupLog(time.monotonic())
-        try:
-            self._running = self._adopt(order) or self._create(order)
-            diagnosis = self._wait_until_ready(self._running)
         except ContainerFault as fault:
             diagnosis = fault.diagnosis
         seconds = time.monotonic() - began
         self._setup_s += seconds
-        if diagnosis is None:
-            return
-        self._note(order, started_at, seconds, diagnosis)
-        self._fail(diagnosis)
+        if diagnosis is not None:
+            if self._order is not None:
+                self._note(self._order, started_at, seconds, diagnosis)
+            self._fail(diagnosis)
+
+    def _start(self, model: str) -> StartOrder:
+        """Take over what runs, or start anew; then `_running` is set. Raises Refusal and ContainerFault."""
+        self._unclean, self._order = False, None
+        order = self._adopt(model)
+        if order is not None:
+            return order
+        if self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s):
+            self._settle(None)
+        order = self._planner.order(model)
+        self._begin(order)
+        free_before = self._planner.free_mib()
+        container_id = self._containers.make(order.spec)
+        self._move(ServerState.STARTING)
+        self._running = self._containers.start(container_id, model)
+        self._running.free_before = free_before
+        log.info("container_started", container=container_id[:12], model=model, image=order.image_id)
+        return order
+
+    def _adopt(self, model: str) -> StartOrder | None:
+        """A container of ours that runs and is what is wanted; all others are cleared away then."""
+        for container in self._containers.ours():
+            labels = container.labels
+            if not container.is_running or labels.get(MODEL_LABEL) != model:
+                continue
+            order = self._planner.recall(model, labels.get(SPEC_LABEL, ""))
+            if order is not None and container.host_port is not None:
+                self._containers.clear_away(keep=container, timeout_s=self._patience.stop_s)
+                self._begin(order)
+                self._running = self._containers.adopt(container, model)
+                log.info("container_adopted", container=container.id[:12], model=model)
+                self._move(ServerState.STARTING)
+                return order
+        return None
+
+    def _begin(self, order: StartOrder) -> None:
+        with self._changed:
+            self._order = order
+            self._startup = StartupLog(time.monotonic())
 
     def _put_off(self, refusal: Refusal) -> None:
         with self._changed:
@@ -509,94 +520,35 @@ class ModelServer:
             details=details,
         )
 
-    def _ours(self) -> list[Container]:
-        found = self._runtime.managed()
-        return [one for one in found if one.labels.get(INSTANCE_LABEL) == self._instance]
-
-    def _adopt(self, order: StartOrder) -> _Running | None:
-        """A container of ours that runs and is what is wanted; everything else of ours is cleared away."""
-        self._unclean = False
-        fits = [one for one in self._ours() if one.is_running and _is_made_to(one, order)]
-        chosen = fits[0] if fits else None
-        self._clear_away(keep=chosen)
-        if chosen is None or chosen.host_port is None:
-            return None
-        log.info("container_adopted", container=chosen.id[:12], model=order.model)
-        running = self._running_of(order, chosen.id, chosen.host_port)
-        self._move(ServerState.STARTING)
-        return running
-
-    def _clear_away(self, *, keep: Container | None) -> None:
-        """No container of ours outlives its use: two would not fit on the GPU."""
-        for one in self._ours():
-            if keep is None or one.id != keep.id:
-                log.info("container_removed", container=one.id[:12], status=one.status)
-                self._runtime.stop(one.id, self._patience.stop_s)
-                self._runtime.remove(one.id)
-
-    def _create(self, order: StartOrder) -> _Running:
-        free_before = self._planner.free_mib()
-        name = f"ocrd-{self._instance[:8]}"
-        container_id = self._runtime.create(order.spec, name=name, instance=self._instance)
-        self._move(ServerState.STARTING)
-        self._runtime.start(container_id)
-        log.info("container_started", container=container_id[:12], model=order.model, image=order.image_id)
-        container = self._runtime.inspect(container_id)
-        port = None if container is None else container.host_port
-        running = self._running_of(order, container_id, port or 0)
-        running.free_before = free_before
-        return running
-
-    def _running_of(self, order: StartOrder, container_id: str, port: int) -> _Running:
-        self._serial += 1
-        endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}/v1", model=order.model, serial=self._serial)
-        running = _Running(order, container_id, endpoint)
-        Thread(target=self._await_end, args=(running,), name="container-end", daemon=True).start()
-        return running
-
-    def _await_end(self, running: _Running) -> None:
-        """A thread's life: notice at once that the container has ended."""
-        while not running.over and not self._closing:
-            try:
-                ended = self._runtime.wait(running.container_id, _WATCH_S)
-            except ContainerFault:
-                with self._changed:  # the owner hears of it at its next call
-                    self._changed.wait_for(lambda: running.over or self._closing, 1.0)
-                continue
-            if ended is None or not ended.is_running:
-                with self._changed:
-                    running.ended, running.gone = ended, ended is None
-                    self._changed.notify_all()
-                return
-
-    def _wait_until_ready(self, running: _Running) -> Diagnosis | None:
+    def _wait_until_ready(self, order: StartOrder) -> Diagnosis | None:
         """Follow the start; None when it is ready, or was called off."""
-        startup, began, started_at = self._startup, time.monotonic(), datetime.now(UTC).timestamp()
+        running, startup = self._running, self._startup
+        assert running is not None, "just started"
         assert startup is not None, "made with the order"
-        reader = Thread(target=self._read_log, args=(running, startup), name="container-log", daemon=True)
-        reader.start()
-        try:
-            while not self._answers(running):
-                if self._called_off(running):
+        began, started_at = time.monotonic(), datetime.now(UTC).timestamp()
+        with running.followed(startup):
+            while not running.answers():
+                if self._closing or self._wanted != order.model:
                     return None
                 diagnosis = self._trouble(running, startup, began)
                 if diagnosis is not None:
                     return diagnosis
                 with self._changed:
-                    self._changed.wait_for(lambda: self._has_ended(running) or self._closing, _STEP_S)
-        finally:
-            self._runtime.stop_following(running.container_id)
-        return self._become_ready(running, startup, started_at, time.monotonic() - began)
+                    self._changed.wait_for(lambda: running.has_ended or self._closing, _STEP_S)
+        self._move(ServerState.CANARY)
+        diagnosis = self._examine(running)
+        if diagnosis is not None:
+            return diagnosis
+        seconds = time.monotonic() - began
+        self._planner.worked(order, startup)
+        self._note(order, started_at, seconds, None)
+        self._make_ready(running)
+        log.info("model_ready", model=order.model, seconds=round(seconds, 1))
+        return None
 
-    def _called_off(self, running: _Running) -> bool:
-        """Whether nobody wants it any more; it is then ended, unless the next daemon is to have it."""
-        if self._closing:
-            return True
-        return self._wanted != running.order.model
-
-    def _trouble(self, running: _Running, startup: StartupLog, began: float) -> Diagnosis | None:
-        if self._has_ended(running):
-            return self._diagnose(running, was_ready=False)
+    def _trouble(self, running: Running, startup: StartupLog, began: float) -> Diagnosis | None:
+        if running.has_ended:
+            return running.diagnose()
         now, patience = time.monotonic(), self._patience
         if now - max(began, startup.last_progress) > patience.stall_s:
             message = f"no progress for {patience.stall_s:g} s while {startup.phase.value}"
@@ -606,20 +558,7 @@ class ModelServer:
             return Diagnosis(failure=Failure.START_TIMEOUT, message=message, hint=_SEE_LOG)
         return None
 
-    def _become_ready(
-        self, running: _Running, startup: StartupLog, started_at: float, seconds: float
-    ) -> Diagnosis | None:
-        self._move(ServerState.CANARY)
-        diagnosis = self._examine(running)
-        if diagnosis is not None:
-            return diagnosis
-        self._planner.worked(running.order, startup)
-        self._note(running.order, started_at, seconds, None)
-        self._make_ready(running)
-        log.info("model_ready", model=running.order.model, seconds=round(seconds, 1))
-        return None
-
-    def _examine(self, running: _Running) -> Diagnosis | None:
+    def _examine(self, running: Running) -> Diagnosis | None:
         """Put the known page to it; None if that came back."""
         try:
             self._check(running.endpoint)
@@ -627,14 +566,14 @@ class ModelServer:
             return self._judge(running, fault)
         return None
 
-    def _judge(self, running: _Running, fault: ServerFault) -> Diagnosis:
+    def _judge(self, running: Running, fault: ServerFault) -> Diagnosis:
         """Why the known page did not come back."""
-        if self._has_ended(running) or not self._is_alive(running):
-            return self._diagnose(running, was_ready=running.ready_since > 0)
+        if running.has_ended or not running.is_alive():
+            return running.diagnose()
         failure = Failure.CANARY_FAILED if fault.lasting else Failure.ENGINE_DIED
         return Diagnosis(failure=failure, message=str(fault), hint=fault.hint)
 
-    def _make_ready(self, running: _Running) -> None:
+    def _make_ready(self, running: Running) -> None:
         with self._changed:
             running.ready_since = running.ready_since or time.monotonic()
             self._doubt = None
@@ -642,48 +581,25 @@ class ModelServer:
             self._last_lease = time.monotonic()
         self._move(ServerState.READY)
 
-    def _is_alive(self, running: _Running) -> bool:
-        container = self._runtime.inspect(running.container_id)
-        if container is None or not container.is_running:
-            running.ended, running.gone = container, container is None
-            return False
-        return True
-
-    def _read_log(self, running: _Running, startup: StartupLog) -> None:
-        try:
-            for chunk in self._runtime.follow(running.container_id):
-                with self._changed:  # others look at it meanwhile
-                    startup.feed(chunk, time.monotonic())
-        except ContainerFault:
-            return  # the owner will hear of it at its next call
-
-    def _answers(self, running: _Running) -> bool:
-        """Whether `/health` says that the engine is there: the port is open long before that."""
-        return not self._has_ended(running) and is_healthy(running.endpoint.base_url)
-
-    @staticmethod
-    def _has_ended(running: _Running) -> bool:
-        return running.gone or running.ended is not None
-
     # --- while it runs --------------------------------------------------------------------------------------
 
-    def _watch(self, running: _Running) -> None:
+    def _watch(self, running: Running) -> None:
         """Wait until something is to be done about a server that is ready."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
                     self._closing
                     or self._doubt is not None
-                    or self._has_ended(running)
-                    or self._wanted != running.order.model
+                    or running.has_ended
+                    or self._wanted != running.endpoint.model
                 ),
-                min(_WATCH_S, self._patience.idle_stop_s or _WATCH_S),
+                min(WATCH_S, self._patience.idle_stop_s or WATCH_S),
             )
             doubt = self._doubt
             if time.monotonic() - running.ready_since > self._patience.good_s:
                 self._strikes = 0
-        if self._has_ended(running):
-            self._fail(self._diagnose(running, was_ready=True))
+        if running.has_ended:
+            self._fail(running.diagnose())
         elif doubt is not None:
             self._move(ServerState.CANARY)
             diagnosis = self._judge(running, doubt) if doubt.in_hand else self._examine(running)
@@ -694,27 +610,13 @@ class ModelServer:
         else:
             self._look_at(running)
 
-    def _look_at(self, running: _Running) -> None:
+    def _look_at(self, running: Running) -> None:
         """Without the container engine a server may well go on; what counts is whether it answers."""
         try:
-            self._is_alive(running)
+            running.is_alive()
         except ContainerFault:
             if not is_healthy(running.endpoint.base_url):
                 raise
-
-    def _diagnose(self, running: _Running, *, was_ready: bool) -> Diagnosis:
-        ended = running.ended
-        text = self._runtime.tail(running.container_id, _TAIL_LINES)
-        diagnosis = causes.diagnose(
-            text,
-            exit_code=None if ended is None else ended.exit_code,
-            oom_killed=ended is not None and ended.oom_killed,
-            was_ready=was_ready,
-            asked=False,
-            error="" if ended is None else ended.error,
-        )
-        assert diagnosis is not None, "nobody asked it to end"
-        return diagnosis
 
     # --- failing --------------------------------------------------------------------------------------------
 
@@ -723,11 +625,9 @@ class ModelServer:
         running, self._running = self._running, None
         model = self._wanted
         if running is not None:
-            running.over = True
-            model = running.order.model
-            with contextlib.suppress(ContainerFault):
-                self._runtime.stop(running.container_id, self._patience.stop_s)
-                self._runtime.remove(running.container_id)
+            model = running.endpoint.model
+            with contextlib.suppress(ContainerFault):  # then it is cleared away before the next start
+                running.remove(self._patience.stop_s)
         if diagnosis.failure not in lifecycle.UNCOUNTED:
             self._strikes += 1
         smaller = model is not None and self._planner.step_down(model, diagnosis)
@@ -752,7 +652,7 @@ class ModelServer:
         """The container engine does not answer: what runs is looked for again when it does."""
         running, self._running = self._running, None
         if running is not None:
-            running.over = True
+            running.release()
         self._unclean = True
         with self._changed:
             repeated = self._diagnosis is not None and self._diagnosis.message == diagnosis.message
@@ -767,7 +667,7 @@ class ModelServer:
                 "container_engine_lost",
                 reason=diagnosis.message,
                 hint=diagnosis.hint or None,
-                container=None if running is None else running.container_id[:12],
+                container=None if running is None else running.short_id,
             )
 
     # --- ending ---------------------------------------------------------------------------------------------
@@ -781,10 +681,8 @@ class ModelServer:
             self._move(ServerState.DRAINING)
             self._drain(running)
         self._move(ServerState.STOPPING)
-        log.info("container_stopping", container=running.container_id[:12], model=running.order.model)
-        self._runtime.stop(running.container_id, self._patience.stop_s)
-        self._runtime.remove(running.container_id)
-        running.over = True
+        log.info("container_stopping", container=running.short_id, model=running.endpoint.model)
+        running.remove(self._patience.stop_s)
         with self._changed:
             self._running = None
             self._order = None
@@ -793,20 +691,19 @@ class ModelServer:
         self._setup_s += time.monotonic() - began
         self._move(ServerState.ABSENT)
 
-    def _drain(self, running: _Running) -> None:
+    def _drain(self, running: Running) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._leases or self._has_ended(running) or self._closing, self._patience.drain_s
+                lambda: not self._leases or running.has_ended or self._closing, self._patience.drain_s
             )
 
     def _settle(self, free_before: int | None) -> None:
-        """The driver gives memory back after the process has ended; a start before that gets too little."""
-        if free_before is None:
-            return
+        """The driver gives memory back after the process has ended; a start before that gets too little. Until as much
+        is free as before, or nothing changes any more."""
         deadline, last, same = time.monotonic() + self._patience.settle_s, -1, 0
         while time.monotonic() < deadline and same < 3:
             free = self._planner.free_mib()
-            if free is None or free >= free_before - _SETTLED_MIB:
+            if free is None or (free_before is not None and free >= free_before - _SETTLED_MIB):
                 return
             same = same + 1 if free == last else 0
             last = free
@@ -817,24 +714,3 @@ class ModelServer:
 _SEE_LOG = "see its log: docker logs, or a longer [server] start_timeout_s"
 _SETTLED_MIB = 128
 """Memory that other programs may have taken meanwhile."""
-
-
-def _is_made_to(container: Container, order: StartOrder) -> bool:
-    labels = container.labels
-    return labels.get(SPEC_LABEL) == order.spec.hash and labels.get(MODEL_LABEL) == order.model
-
-
-def is_healthy(base_url: str) -> bool:
-    """Whether `/health` of a server answers 200 within a moment."""
-    import http.client
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(base_url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2.0)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -19,7 +19,7 @@ from support.running import wait_until
 from ocrd.domain.errors import ContainerFault
 from ocrd.domain.serving import Container, ContainerSpec, Failure, Mount
 from ocrd.serving.container import DockerRuntime
-from ocrd.serving.server import is_healthy
+from ocrd.serving.running import is_healthy
 
 MODEL = "rednote-hilab/dots.ocr"
 

@@ -19,7 +19,8 @@ from support.running import wait_until
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ServerFault
 from ocrd.domain.serving import ContainerSpec, Diagnosis, Failure, ServerState
-from ocrd.serving.server import Endpoint, ModelServer, Patience, Refusal, StartOrder
+from ocrd.serving.running import Endpoint
+from ocrd.serving.server import ModelServer, Patience, Refusal, StartOrder
 from ocrd.serving.startup import StartupLog
 
 DOTS, QWEN = "dots", "qwen"
@@ -43,6 +44,10 @@ class Plans:
             raise self.refuse
         spec = ContainerSpec(image="sha256:1", model=model, command=(str(self.size),))
         return StartOrder(model=model, image_id="sha256:1", spec=spec)
+
+    def recall(self, model: str, spec: str) -> StartOrder | None:
+        order = self.order(model)
+        return order if order.spec.hash == spec else None
 
     def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
         if self.size >= self.smaller or diagnosis.failure not in lifecycle.STEPS_DOWN:

@@ -19,7 +19,7 @@ from ocrd.domain.errors import OcrdError, Stopped
 from ocrd.pipeline.recognizer.chat import ChatServer
 from ocrd.pipeline.recognizer.guarded_http import Guard
 from ocrd.pipeline.recognizer.vllm import VllmRecognizer
-from ocrd.serving.server import Endpoint
+from ocrd.serving.running import Endpoint
 
 PAGES = ("cyrillic", "latin", "digits", "table")
 _FOLDER = importlib.resources.files("ocrd.daemon.acceptance").joinpath("pages")
