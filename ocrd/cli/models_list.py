@@ -55,7 +55,7 @@ def as_json(entry: CatalogEntry, cached: CachedModel | None) -> dict[str, Any]:
         "family": entry.family,
         "architecture": entry.architecture,
         "licence": entry.licence,
-        "min_vllm": entry.min_vllm or None,
+        "min_vllm": entry.min_vllm,
         "trust_remote_code": entry.trust_remote_code,
         "content_format": entry.content_format,
         "notes": entry.notes,

@@ -11,12 +11,10 @@ from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings, print_json
 from ocrd.domain.errors import ExitCode, UsageError
-from ocrd.domain.models import profile_of
-from ocrd.domain.planning import LEGIBLE_PIXELS, Card, ModelShape, Plan, Wishes, make_plan
+from ocrd.domain.planning import LEGIBLE_PIXELS, Card, Plan, make_plan
 from ocrd.serving import gpu, hf_cache
-from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog
-from ocrd.serving.hf_cache import CachedModel, CacheState, CacheUnreadable
-from ocrd.serving.shapes import ShapeUnknown, read_shape
+from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog, uncatalogued
+from ocrd.serving.hf_cache import CachedModel, CacheUnreadable
 from ocrd.settings import Settings
 
 SCHEMA = "ocrd.models.plan/1"
@@ -128,7 +126,7 @@ def _asked_entry(asked: str, catalog: Catalog, cached: Mapping[str, CachedModel]
         return entry
     found = cached.get(asked.lower())
     if found is not None:
-        return CatalogEntry(model=found.model, family=profile_of(found.model).family, min_vllm="?")
+        return uncatalogued(found.model)
     near = catalog.nearest(asked)
     raise UsageError(
         f"{asked} is neither in the catalogue nor in the cache",
@@ -136,43 +134,18 @@ def _asked_entry(asked: str, catalog: Catalog, cached: Mapping[str, CachedModel]
     )
 
 
-def wishes_of(entry: CatalogEntry, settings: Settings, card: Card) -> Wishes:
-    """What the catalogue wishes for the model, within the budget of the settings."""
-    budgets = []
-    if mib := server_setting(settings, "vram_budget_mib"):
-        budgets.append(int(mib))
-    if share := server_setting(settings, "vram_budget_share"):
-        budgets.append(int(share * card.total_mib))
-    reserve = server_setting(settings, "vram_reserve_mib")
-    return replace(
-        entry.wishes.wishes(),
-        budget_mib=min(budgets, default=None),
-        reserve_mib=int(reserve) if reserve else None,
-    )
-
-
-def shape_of(entry: CatalogEntry, cached: CachedModel | None) -> tuple[ModelShape | None, str, str]:
-    """The model's measures: from its files if they are all there, else from the catalogue. With the source, and a note
-    for people."""
-    if cached is None:
-        why = "not in the cache"
-    elif cached.state is not CacheState.COMPLETE:
-        why = f"{cached.state.value} in the cache"
-    else:
-        try:
-            return read_shape(cached.snapshot, cached.weight_bytes), "cache", ""
-        except ShapeUnknown as err:
-            why = str(err)
-    if entry.shape is None:
-        return None, "", f"{why}, and the catalogue has no measures of it"
-    return entry.shape, "catalogue", f"{why}: measures from the catalogue"
-
-
 def _plan(entry: CatalogEntry, cached: CachedModel | None, card: Card, settings: Settings) -> Planned:
-    shape, source, note = shape_of(entry, cached)
-    if shape is None:
-        return Planned(entry, None, source, note)
-    return Planned(entry, make_plan(entry.model, shape, card, wishes_of(entry, settings, card)), source, note)
+    measures = entry.measures(cached)
+    if measures.shape is None:
+        return Planned(entry, None, measures.source, measures.note)
+    wishes = entry.wishes_within(
+        card,
+        budget_mib=server_setting(settings, "vram_budget_mib") or 0,
+        budget_share=server_setting(settings, "vram_budget_share") or 0.0,
+        reserve_mib=server_setting(settings, "vram_reserve_mib") or 0,
+    )
+    plan = make_plan(entry.model, measures.shape, card, wishes)
+    return Planned(entry, plan, measures.source, measures.note)
 
 
 # --- for programs -------------------------------------------------------------------------------------------
@@ -190,7 +163,7 @@ def as_json(planned: Planned) -> dict[str, Any]:
         "reason": plan.reason if plan else planned.note,
         "source": planned.source,
         "note": planned.note,
-        "servable": bool(planned.entry.min_vllm),
+        "servable": planned.entry.min_vllm != "",
         "footprint_mib": plan.footprint_mib if plan else None,
         "free_mib": plan.free_mib if plan else None,
         "total_mib": plan.total_mib if plan else None,
@@ -277,7 +250,7 @@ def _remarks(one: Planned) -> list[str]:
         remarks.append(f"limiting term {plan.limiting_term}: {plan.reason}")
     if plan is not None and plan.max_pixels < LEGIBLE_PIXELS:
         remarks.append("it sees too few pixels for a page of A4 in one piece: pages are read in strips")
-    if not one.entry.min_vllm:
+    if one.entry.min_vllm == "":
         remarks.append("no version of vLLM is known to serve it")
     if one.note:
         remarks.append(one.note)

@@ -230,7 +230,7 @@ def _reserve(card: Card, wishes: Wishes) -> int:
 
 
 def _limit(card: Card, wishes: Wishes, reserve: int) -> int:
-    """Less one grain of the utilization, which has four decimals: rounded up, it must not go over either."""
+    """Less one grain of the utilization, which has three decimals: rounded up, it must not go over either."""
     room = card.free_mib - reserve
     if wishes.budget_mib is not None:
         room = min(room, wishes.budget_mib)
@@ -238,7 +238,7 @@ def _limit(card: Card, wishes: Wishes, reserve: int) -> int:
 
 
 def _grain(total_mib: int) -> int:
-    return math.ceil(total_mib / 10_000) + 1
+    return math.ceil(total_mib / 1000) + 1
 
 
 def _ladder(shape: ModelShape, wishes: Wishes) -> Iterator[_Settings]:
@@ -358,15 +358,14 @@ def _utilization(footprint_mib: int, total_mib: int, room_mib: int) -> float:
     """The footprint's share of the total, a little more where there is room for it: vLLM compares it with what is free
     before it looks at the size of the KV cache."""
     share = footprint_mib / total_mib
-    for wanted, digits in ((share + 0.01, 2), (share, 2), (share, 3)):
-        steps: int = 10**digits
-        rounded = math.ceil(wanted * steps) / steps
+    for wanted in (share + 0.01, share):
+        rounded = math.ceil(wanted * 100) / 100
         if rounded <= 1 and footprint_mib <= rounded * total_mib <= room_mib:
             return rounded
-    grains = math.ceil(footprint_mib * 10_000 / total_mib)
-    if grains / 10_000 * total_mib < footprint_mib:  # lost to binary fractions
+    grains = math.ceil(footprint_mib * 1000 / total_mib)
+    if grains / 1000 * total_mib < footprint_mib:  # lost to binary fractions
         grains += 1
-    return grains / 10_000
+    return grains / 1000
 
 
 def _reductions(plan: Plan, wishes: Wishes, shape: ModelShape) -> Iterator[str]:
@@ -457,15 +456,28 @@ def _no_context(model: str, shape: ModelShape, card: Card, wishes: Wishes, limit
 # --- after a start ------------------------------------------------------------------------------------------
 
 
-def measure(plan: Plan, *, available_kv_mib: float, weights_mib: float | None = None) -> Measured:
-    """What the log of a start with this plan's utilization (and no fixed size of the KV cache) said.
+def measure(
+    plan: Plan,
+    *,
+    weights_mib: float | None = None,
+    available_kv_mib: float | None = None,
+    taken_mib: float | None = None,
+) -> Measured:
+    """What a start with this plan has shown; put into `Wishes.measured`, it takes the place of the estimates.
 
-    `available_kv_mib`: 'Available KV cache memory'; `weights_mib`: 'Model loading took'. vLLM gives the KV cache what
-    the utilization leaves, so the rest is known: it counts as weights, overhead as estimated, and activations.
-    Put into `Wishes.measured`, the plan's part that is not KV cache is exactly what was measured.
+    `weights_mib`: the log's 'Model loading took'. `available_kv_mib`: its 'Available KV cache memory', which vLLM works
+    out and tells only if the size of the KV cache was not fixed: what the utilization leaves. `taken_mib`: by how much
+    the card's free memory fell until the server had read its first page, for a KV cache of fixed size. Either tells
+    the part that is not KV cache: it counts as weights, overhead as estimated, and activations. With neither, only
+    the weights are corrected.
     """
-    fixed = max(0.0, plan.gpu_memory_utilization * plan.total_mib - available_kv_mib)
     weights = math.ceil(plan.terms.weights if weights_mib is None else weights_mib)
+    if available_kv_mib is not None:
+        fixed = max(0.0, plan.gpu_memory_utilization * plan.total_mib - available_kv_mib)
+    elif taken_mib is not None:
+        fixed = max(0.0, taken_mib - plan.kv_cache_mib)
+    else:
+        return Measured(weights_mib=weights, overhead_mib=plan.terms.overhead, activation_scale=1.0)
     rest = max(0.0, fixed - weights - plan.terms.cudagraphs)
     overhead = min(math.ceil(rest), plan.terms.overhead)
     activations = max(1, plan.terms.activations)

@@ -10,13 +10,15 @@ import difflib
 import importlib.resources
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from ocrd.domain.errors import ConfigError
-from ocrd.domain.models import PROFILES, profile_of
+from ocrd.domain.models import GENERIC, PROFILES, PromptMode, profile_of
 from ocrd.domain.planning import Card, ModelShape, Wishes
+from ocrd.serving.hf_cache import CachedModel, CacheState
+from ocrd.serving.shapes import ShapeUnknown, read_shape
 
 FILE = "catalog.toml"
 CONTENT_FORMATS = ("string", "auto", "openai")
@@ -57,8 +59,8 @@ class KnownSettings:
 class WishedTokens:
     """What the plan tries to give this model; see `Wishes`."""
 
-    prompt_tokens: int = 512
-    answer_tokens: int = 4096
+    prompt_tokens: int = 128
+    answer_tokens: int = 2048
     max_num_seqs: int = 4
     eager: bool = True
 
@@ -72,6 +74,26 @@ class WishedTokens:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """A model's measures, and where they are from."""
+
+    shape: ModelShape | None
+    source: str
+    """`cache`, `catalogue`, or '' if there are none."""
+    note: str = ""
+    """For people: why they are not from the cache."""
+
+
+_LAYOUT_WISHES = WishedTokens(prompt_tokens=512, answer_tokens=4608)
+"""Of models that answer with boxes: the densest usual page of A4 takes 4,000 tokens then."""
+
+
+def default_wishes(family: str) -> WishedTokens:
+    """For a model of this family without wishes of its own."""
+    return _LAYOUT_WISHES if PROFILES[family].first_mode is PromptMode.LAYOUT else WishedTokens()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogEntry:
     """A model."""
@@ -83,8 +105,8 @@ class CatalogEntry:
     architecture: str = ""
     """As `config.json` names it."""
     licence: str = ""
-    min_vllm: str = ""
-    """The oldest vLLM that serves it; '' if none is known to."""
+    min_vllm: str | None = None
+    """The oldest vLLM that serves it; '' if none does, as far as is known; None: nothing is known."""
     trust_remote_code: bool = False
     content_format: str = "auto"
     """vLLM's `--chat-template-content-format`."""
@@ -103,6 +125,37 @@ class CatalogEntry:
     """For a plan while the model is not in the cache."""
     wishes: WishedTokens = field(default_factory=WishedTokens)
     known: tuple[KnownSettings, ...] = ()
+
+    @property
+    def scales_images(self) -> bool:
+        """Whether the model's processor can be told `max_pixels`; the server of another must not be told any."""
+        return self.family != GENERIC.family
+
+    def wishes_within(
+        self, card: Card, *, budget_mib: int = 0, budget_share: float = 0.0, reserve_mib: int = 0
+    ) -> Wishes:
+        """What to plan with, within the settings' budgets (the smaller one counts; 0: none) and reserve (0: usual)."""
+        budgets = [budget_mib] if budget_mib > 0 else []
+        if budget_share > 0:
+            budgets.append(int(budget_share * card.total_mib))
+        return replace(
+            self.wishes.wishes(), budget_mib=min(budgets, default=None), reserve_mib=reserve_mib or None
+        )
+
+    def measures(self, cached: CachedModel | None) -> Measures:
+        """The model's measures: from its files if they are all there, else from the catalogue."""
+        if cached is None:
+            why = "not in the cache"
+        elif cached.state is not CacheState.COMPLETE:
+            why = f"{cached.state.value} in the cache"
+        else:
+            try:
+                return Measures(read_shape(cached.snapshot, cached.weight_bytes), "cache")
+            except ShapeUnknown as err:
+                why = str(err)
+        if self.shape is None:
+            return Measures(None, "", f"{why}, and the catalogue has no measures of it")
+        return Measures(self.shape, "catalogue", f"{why}: measures from the catalogue")
 
     def expected_start_s(self, *, eager: bool) -> float | None:
         """How long a start takes; the other way's time where only that is known."""
@@ -131,6 +184,12 @@ class Catalog:
         return _closest(model, names) or _closest(
             model, [name.partition("/")[2] for name in names], back=names
         )
+
+
+def uncatalogued(model: str) -> CatalogEntry:
+    """A model of the cache that no row speaks of; its measures have to come from its files."""
+    family = profile_of(model).family
+    return CatalogEntry(model=model, family=family, wishes=default_wishes(family))
 
 
 def reference_card(gib: int) -> Card:
@@ -215,9 +274,9 @@ def _entry(table: Mapping[str, Any], origin: str) -> CatalogEntry:
     values["verdict"] = ModelVerdict(values["verdict"])
     if "shape" in table:
         values["shape"] = _shape(_table(table["shape"], f"{where}: shape"), f"{where}: shape")
-    if "wishes" in table:
-        at = f"{where}: wishes"
-        values["wishes"] = WishedTokens(**_values(WishedTokens, _table(table["wishes"], at), at))
+    at = f"{where}: wishes"
+    wished = _values(WishedTokens, _table(table.get("wishes", {}), at), at)
+    values["wishes"] = replace(default_wishes(values["family"]), **wished)
     values["known"] = tuple(_known(table.get("known", []), where))
     return CatalogEntry(**values)
 

@@ -17,6 +17,7 @@ from ocrd.serving.catalog import (
     ModelVerdict,
     load_catalog,
     reference_card,
+    uncatalogued,
 )
 from ocrd.serving.versions import MINIMUM, VllmVersion
 
@@ -144,6 +145,28 @@ def test_a_name_is_nearly_found(asked: str, near: str) -> None:
     assert CATALOG.nearest(asked) == near
 
 
+def test_a_model_without_a_row_gets_its_familys_wishes() -> None:
+    dots, other = uncatalogued("me/dots.ocr-finetuned"), uncatalogued("me/my-vision-model")
+    assert (dots.family, dots.wishes.answer_tokens, dots.scales_images) == ("dots.ocr", 4608, True)
+    assert (other.family, other.wishes.answer_tokens, other.scales_images) == (
+        "openai-compatible",
+        2048,
+        False,
+    )
+    assert (other.shape, other.min_vllm) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("mib", "share", "budget"),
+    [(0, 0.0, None), (9000, 0.0, 9000), (0, 0.5, 6113), (9000, 0.5, 6113), (5000, 0.5, 5000)],
+)
+def test_the_smaller_budget_counts(mib: int, share: float, budget: int | None) -> None:
+    entry, card = uncatalogued("me/model"), reference_card(12)
+    wishes = entry.wishes_within(card, budget_mib=mib, budget_share=share)
+    assert (wishes.budget_mib, wishes.reserve_mib) == (budget, None)
+    assert entry.wishes_within(card, reserve_mib=2048).reserve_mib == 2048
+
+
 # --- the user's file ----------------------------------------------------------------------------------------
 
 
@@ -191,6 +214,7 @@ def test_a_users_file_adds_a_model_by_its_name_alone(tmp_path: Path) -> None:
     entry = catalog.find("me/my-qwen2.5-vl-3b")
     assert entry is not None
     assert (entry.family, entry.verdict, entry.shape) == ("qwen2-vl", ModelVerdict.UNTESTED, None)
+    assert (entry.wishes.answer_tokens, entry.min_vllm) == (2048, None)
 
 
 @pytest.mark.parametrize(
