@@ -132,6 +132,12 @@ class ServerSettings:
     vram_budget_mib: int = _option(
         0, "The most GPU memory that the server may use; 0: what is free, less a reserve.", low=0
     )
+    vram_budget_share: float = _option(
+        0.0,
+        "The same as a share of the whole GPU: 0.8; 0: no such limit. The smaller one counts.",
+        low=0,
+        high=1,
+    )
     vram_reserve_mib: int = _option(
         0, "GPU memory that is left free; 0: 307 on Linux, 1024 under WSL2.", low=0
     )

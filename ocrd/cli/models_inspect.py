@@ -55,8 +55,7 @@ def _hub(arguments: argparse.Namespace) -> str:
     given: str | None = arguments.hub
     if given:
         return os.path.abspath(given)
-    server: object = getattr(load_settings(arguments), "server", None)
-    return hf_cache.hub_folder(str(getattr(server, "hf_home", "")), os.environ)
+    return hf_cache.hub_folder(load_settings(arguments).server.hf_home, os.environ)
 
 
 # --- for programs -------------------------------------------------------------------------------------------

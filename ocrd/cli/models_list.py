@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, in_words, load_settings, print_json
-from ocrd.cli.models_plan import WIDTH, cached_models, server_setting
+from ocrd.cli.models_plan import WIDTH, cached_models
 from ocrd.domain.errors import ExitCode
 from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog
 from ocrd.serving.hf_cache import CachedModel
@@ -31,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> ExitCode:
     """Run."""
     settings = load_settings(arguments)
-    catalog = load_catalog(server_setting(settings, "catalog") or None)
+    catalog = load_catalog(settings.server.catalog or None)
     cached = cached_models(settings)
     if arguments.json:
         print_json(

@@ -59,7 +59,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     """Run; 1 if the one model that was asked about does not fit."""
     card = _card(arguments)
     settings = load_settings(arguments)
-    catalog = load_catalog(server_setting(settings, "catalog") or None)
+    catalog = load_catalog(settings.server.catalog or None)
     cached = cached_models(settings)
     asked: str | None = arguments.model
     entries = list(catalog) if asked is None else [_asked_entry(asked, catalog, cached)]
@@ -77,14 +77,9 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 # --- what is planned with -----------------------------------------------------------------------------------
 
 
-def server_setting(settings: Settings, name: str) -> Any:
-    """A value of the settings' section `server`; None if there is none."""
-    return getattr(getattr(settings, "server", None), name, None)
-
-
 def cached_models(settings: Settings) -> Mapping[str, CachedModel]:
     """The models of the Hugging Face cache by name in lower case; none if it cannot be read."""
-    hub = hf_cache.hub_folder(str(server_setting(settings, "hf_home") or ""), os.environ)
+    hub = hf_cache.hub_folder(settings.server.hf_home, os.environ)
     try:
         return {found.model.lower(): found for found in hf_cache.inspect_cache(hub)}
     except CacheUnreadable:
@@ -140,9 +135,9 @@ def _plan(entry: CatalogEntry, cached: CachedModel | None, card: Card, settings:
         return Planned(entry, None, measures.source, measures.note)
     wishes = entry.wishes_within(
         card,
-        budget_mib=server_setting(settings, "vram_budget_mib") or 0,
-        budget_share=server_setting(settings, "vram_budget_share") or 0.0,
-        reserve_mib=server_setting(settings, "vram_reserve_mib") or 0,
+        budget_mib=settings.server.vram_budget_mib,
+        budget_share=settings.server.vram_budget_share,
+        reserve_mib=settings.server.vram_reserve_mib,
     )
     plan = make_plan(entry.model, measures.shape, card, wishes)
     return Planned(entry, plan, measures.source, measures.note)

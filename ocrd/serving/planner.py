@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from ocrd.domain import lifecycle
@@ -15,7 +15,7 @@ from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import Diagnosis, Failure, Image
 from ocrd.host import mounts
 from ocrd.serving import gpu, versions
-from ocrd.serving.catalog import Catalog, CatalogEntry
+from ocrd.serving.catalog import Catalog, CatalogEntry, uncatalogued
 from ocrd.serving.hf_cache import CachedModel, CacheState, inspect_model
 from ocrd.serving.server import Refusal, StartOrder
 from ocrd.serving.shapes import read_shape
@@ -102,7 +102,7 @@ class CataloguePlanner:
 
     def order(self, model: str) -> StartOrder:
         """What to start now. Raises Refusal, and ContainerFault if the engine does not answer."""
-        entry = self._catalog.find(model)
+        entry = self._entry(model)
         image, why = choose_image(self._settings, self._runtime)
         cached = self._cached(model)
         plan = self._plan(model, image, cached, entry)
@@ -116,14 +116,14 @@ class CataloguePlanner:
         try:
             image, why = choose_image(self._settings, self._runtime)
             cached = self._cached(model)
-            entry = self._catalog.find(model)
+            entry = self._entry(model)
             good = None if self._past is None else self._past.last_start(model, image.id, good=True)
             if good is None or good.spec != spec:
                 return None
             if good.details.get("asked") != _plain(self.first_wishes(entry)):
                 return None
             plan = good.details.get("plan")
-            order = self._order(entry, image, why, cached, None if plan is None else _RecordedPlan(plan))
+            order = self._order(entry, image, why, cached, None if plan is None else _Sizes.recorded(plan))
         except Refusal:
             return None
         if order.spec.hash != spec:
@@ -132,22 +132,24 @@ class CataloguePlanner:
 
     def _order(
         self,
-        entry: CatalogEntry | None,
+        entry: CatalogEntry,
         image: Image,
         why: str,
         cached: CachedModel,
-        plan: Plan | _RecordedPlan | None,
+        plan: Plan | _Sizes | None,
     ) -> StartOrder:
         model = cached.model
         version = versions.image_version(image)
+        # A processor without such a setting would refuse it.
+        sizes = plan if plan is None or entry.scales_images else _Sizes.of(plan, max_pixels=0)
         served = ServedModel(
             model=model,
             snapshot_revision=cached.revision,
-            trust_remote_code=entry.trust_remote_code if entry is not None else cached.needs_remote_code,
-            content_format=cast("ContentFormat", entry.content_format) if entry is not None else "",
+            trust_remote_code=entry.trust_remote_code,
+            content_format=cast("ContentFormat", entry.content_format),
         )
         try:
-            spec = build_spec(served, plan, image, version, self._options())
+            spec = build_spec(served, sizes, image, version, self._options())
         except ConfigError as err:
             raise _refusal(Failure.BAD_ARGUMENT, str(err), err.hint) from err
         known = None if self._past is None else self._past.last_start(model, image.id, good=True)
@@ -182,6 +184,9 @@ class CataloguePlanner:
             "when something has changed: ocrd models start",
         )
 
+    def _entry(self, model: str) -> CatalogEntry:
+        return self._catalog.find(model) or uncatalogued(model)
+
     def _cached(self, model: str) -> CachedModel:
         cached = inspect_model(self._hub, model)
         if cached.state is not CacheState.COMPLETE:
@@ -189,12 +194,12 @@ class CataloguePlanner:
             raise _refusal(Failure.MODEL_INCOMPLETE, message, cached.hint)
         return cached
 
-    def _expected_s(self, entry: CatalogEntry | None) -> float | None:
-        return None if entry is None else entry.expected_start_s(eager=self._settings.eager)
+    def _expected_s(self, entry: CatalogEntry) -> float | None:
+        return entry.expected_start_s(eager=self._settings.eager)
 
     # --- the plan -------------------------------------------------------------------------------------------
 
-    def _plan(self, model: str, image: Image, cached: CachedModel, entry: CatalogEntry | None) -> Plan | None:
+    def _plan(self, model: str, image: Image, cached: CachedModel, entry: CatalogEntry) -> Plan | None:
         """None without a GPU: there is nothing to plan."""
         card = self._card()
         if card is None:
@@ -219,7 +224,7 @@ class CataloguePlanner:
         except gpu.GpuMissing as err:
             raise _refusal(Failure.NO_GPU, str(err), err.hint) from err
 
-    def _remembered(self, model: str, image: Image, entry: CatalogEntry | None) -> Wishes:
+    def _remembered(self, model: str, image: Image, entry: CatalogEntry) -> Wishes:
         """The wishes that led to a server last time, if the same was asked for then."""
         first = self.first_wishes(entry)
         good = None if self._past is None else self._past.last_start(model, image.id, good=True)
@@ -228,16 +233,19 @@ class CataloguePlanner:
         kept = {key: good.details["wishes"][key] for key in _KEPT_WISHES if key in good.details["wishes"]}
         return replace(first, **kept)
 
-    def first_wishes(self, entry: CatalogEntry | None) -> Wishes:
+    def first_wishes(self, entry: CatalogEntry) -> Wishes:
         """What is asked of the plan before anything was tried."""
-        settings = self._settings
-        usual = Wishes() if entry is None else entry.wishes.wishes()
+        settings, card = self._settings, self._card()
+        usual = Wishes()
+        if card is not None:
+            usual = entry.wishes_within(
+                card,
+                budget_mib=settings.vram_budget_mib,
+                budget_share=settings.vram_budget_share,
+                reserve_mib=settings.vram_reserve_mib,
+            )
         return replace(
-            usual,
-            max_num_seqs=min(usual.max_num_seqs, settings.max_num_seqs),
-            eager=settings.eager,
-            budget_mib=settings.vram_budget_mib or None,
-            reserve_mib=settings.vram_reserve_mib or None,
+            usual, max_num_seqs=min(usual.max_num_seqs, settings.max_num_seqs), eager=settings.eager
         )
 
     def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
@@ -326,18 +334,30 @@ def _refusal(failure: Failure, message: str, hint: str, *, lasting: bool = True)
     return Refusal(Diagnosis(failure=failure, message=message, hint=hint), lasting=lasting)
 
 
-class _RecordedPlan:
-    """A plan as the store remembers it, with the numbers that a specification is made of."""
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """The numbers of a plan that a container is made of."""
 
-    def __init__(self, plan: Mapping[str, Any]) -> None:
-        self.max_model_len = int(plan["max_model_len"])
-        self.max_num_seqs = int(plan["max_num_seqs"])
-        self.max_pixels = int(plan["max_pixels"])
-        self.gpu_memory_utilization = float(plan["gpu_memory_utilization"])
-        self.kv_cache_mib = int(plan["kv_cache_mib"])
-        self.eager = bool(plan["eager"])
+    max_model_len: int
+    max_num_seqs: int
+    max_pixels: int
+    gpu_memory_utilization: float
+    kv_cache_mib: int
+    eager: bool
+
+    @classmethod
+    def of(cls, plan: Plan | _Sizes, *, max_pixels: int) -> _Sizes:
+        """Of a plan, with other pixels."""
+        values = {name: getattr(plan, name) for name in _SIZES}
+        return cls(**{**values, "max_pixels": max_pixels})
+
+    @classmethod
+    def recorded(cls, plan: Mapping[str, Any]) -> _Sizes:
+        """Of a plan as the store remembers it."""
+        return cls(**{name: plan[name] for name in _SIZES})
 
 
+_SIZES = ("max_model_len", "max_num_seqs", "max_pixels", "gpu_memory_utilization", "kv_cache_mib", "eager")
 _KEPT_WISHES = ("max_pixels", "prompt_tokens", "answer_tokens", "max_num_seqs", "eager", "budget_mib")
 """What a ladder of failed starts may have made smaller."""
 

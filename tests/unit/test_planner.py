@@ -216,3 +216,47 @@ def test_the_memory_is_told_as_it_is(rig: Rig) -> None:
     assert planner.memory() == {"used_mib": 1527, "free_mib": 10_700, "budget_mib": 9000}
     assert planner.free_mib() == 10_700
     assert rig.planner(NO_GPU).free_mib() is None
+
+
+def started(rig: Rig, planner: CataloguePlanner) -> str:
+    """A good start, as the server notes it; the specification of its container."""
+    order = planner.order(MODEL)
+    rig.past.last = Start(order.spec.hash, details=order.details)
+    return order.spec.hash
+
+
+def test_a_running_server_is_recalled_although_it_fills_the_gpu_itself(rig: Rig) -> None:
+    spec = started(rig, rig.planner())
+    rig.set_card(400)
+    assert not refusal(rig.planner()).lasting
+    order = rig.planner().recall(MODEL, spec)
+    assert order is not None
+    assert order.spec.hash == spec
+    assert order.details["plan"]["max_num_seqs"] == 4
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(GPU, max_num_seqs=2),
+        replace(GPU, vram_budget_mib=9000),
+        replace(GPU, arguments=("--seed", "1")),
+        replace(GPU, hardening="standard"),
+        replace(GPU, image="v0.31.0"),
+    ],
+)
+def test_a_running_server_of_other_settings_is_not_recalled(rig: Rig, changed: ServerSettings) -> None:
+    spec = started(rig, rig.planner())
+    rig.runtime.tags = ("v0.31.0", "v0.32.0")
+    if changed.image:
+        changed = replace(changed, image="vllm/vllm-openai:v0.31.0")
+    assert rig.planner(changed).recall(MODEL, spec) is None
+
+
+def test_without_a_gpu_a_running_server_is_recalled_too(rig: Rig) -> None:
+    spec = started(rig, rig.planner(NO_GPU))
+    assert rig.planner(NO_GPU).recall(MODEL, spec) is not None
+    assert rig.planner().recall(MODEL, spec) is None
+    assert rig.planner(NO_GPU).recall(MODEL, "another") is None
+    os.unlink(next(rig.hub.rglob(SHARDS[1])))
+    assert rig.planner(NO_GPU).recall(MODEL, spec) is None

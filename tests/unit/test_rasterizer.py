@@ -389,6 +389,7 @@ def test_a_job_that_is_killed_fails_its_page_and_the_next_one_works(desk: Desk, 
 def test_the_child_that_was_warmed_answers_first(tmp_path: Path, mark: str) -> None:
     rasterizer = Rasterizer(RenderPolicy(), workers=3)
     rasterizer.warm()
+    wait_until(lambda: marked(mark))
     warmed = marked(mark)
     assert len(warmed) == 1
     desk = Desk(tmp_path, rasterizer)
