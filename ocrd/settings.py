@@ -120,6 +120,11 @@ class ServerSettings:
         "Qwen/Qwen2-VL-2B-Instruct",
         "Another model, for pages that the first cannot read; it takes its turns on the same GPU. Empty: none.",
     )
+    working_models: str = _option(
+        "",
+        "A working_models.json of `ocrd models test`: its best model takes the place of `model`, the next that of "
+        "`fallback`.",
+    )
     image: str = _option(
         "", "Image of vLLM, by tag or digest; empty: the newest local vllm/vllm-openai that is supported."
     )

@@ -74,6 +74,7 @@ def _image(settings: Settings, runtime: ContainerRuntime) -> Iterator[Finding]:
 
 
 def _models(settings: Settings, worst: str) -> Iterator[Finding]:
+    from ocrd.daemon.managed import chosen_models
     from ocrd.host import mounts
     from ocrd.serving.hf_cache import CacheState, hub_folder, inspect_model
 
@@ -82,7 +83,12 @@ def _models(settings: Settings, worst: str) -> Iterator[Finding]:
         kind = mounts.file_system_of(hub)
         message = f"the models lie on a {kind} file system ({hub}), from which they load slowly"
         yield Finding("cache", WARNING, message, "move them to a disk of Linux, and set [server] hf_home")
-    for model, result in ((settings.server.model, worst), (settings.server.fallback, WARNING)):
+    try:
+        main, fallback = chosen_models(settings)
+    except OcrdError as err:
+        yield Finding("model", FAILURE, str(err), err.hint)
+        return
+    for model, result in ((main, worst), (fallback, WARNING)):
         if not model:
             continue
         cached = inspect_model(hub, model)

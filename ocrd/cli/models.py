@@ -42,10 +42,11 @@ def handle_start(arguments: argparse.Namespace) -> ExitCode:
     if files.is_locked(runtime.lock_path(state)):
         return send_order(arguments, "models_start", {})
     from ocrd.daemon.driving import driven, held, opened
+    from ocrd.daemon.managed import chosen_models
     from ocrd.telemetry import logs
 
     logs.configure(level="error", output_format=settings.log.format)
-    model = arguments.model or settings.server.model
+    model = arguments.model or chosen_models(settings)[0]
     with opened(state) as stores, held(state), driven(settings, stores, keep=True) as managed:
         managed.planner.forgive()
         managed.server.want(model)

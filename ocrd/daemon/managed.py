@@ -4,6 +4,7 @@ are put together from the settings."""
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -12,7 +13,7 @@ from threading import Event, Lock
 from typing import Any
 
 from ocrd.domain.documents import PageImage, Recognition, Request
-from ocrd.domain.errors import ServerFault
+from ocrd.domain.errors import ConfigError, ServerFault
 from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
 from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
 from ocrd.serving import gpu
@@ -152,7 +153,7 @@ def build_managed(settings: Settings, options: ServerOptions, *, slots: int, pat
     planner = build_planner(settings, runtime, catalog)
     clients = Clients(options, families)
     server = ModelServer(runtime, planner, check=clients.check, patience=patience_of(settings))
-    main, fallback = settings.server.model, settings.server.fallback
+    main, fallback = chosen_models(settings)
 
     return Managed(
         server=server,
@@ -163,6 +164,24 @@ def build_managed(settings: Settings, options: ServerOptions, *, slots: int, pat
         if fallback and fallback != main
         else None,
     )
+
+
+def chosen_models(settings: Settings) -> tuple[str, str]:
+    """The model that reads, and the fallback ('' for none). Raises ConfigError."""
+    path = settings.server.working_models
+    if not path:
+        return settings.server.model, settings.server.fallback
+    hint = "make one with: ocrd models test --cached"
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
+            models = [str(row["model"]) for row in json.load(file)["models"]]
+    except (OSError, ValueError, LookupError, TypeError) as err:
+        raise ConfigError(
+            f"[server] working_models: {path} is no list of working models: {err}", hint=hint
+        ) from err
+    if not models:
+        raise ConfigError(f"[server] working_models: in {path} no model works", hint=hint)
+    return models[0], models[1] if len(models) > 1 else ""
 
 
 def build_planner(settings: Settings, runtime: DockerRuntime, catalog: Catalog) -> CataloguePlanner:

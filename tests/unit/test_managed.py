@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ocrd.daemon.managed import chosen_models, find_gpu
+from ocrd.domain.errors import ConfigError
+from ocrd.settings import Settings
+
+
+def named(path: Path) -> Settings:
+    return Settings().with_value("server", "working_models", str(path), "test")
+
+
+def test_the_models_are_those_of_the_settings() -> None:
+    assert chosen_models(Settings()) == ("rednote-hilab/dots.ocr", "Qwen/Qwen2-VL-2B-Instruct")
+
+
+@pytest.mark.parametrize(
+    ("models", "chosen"), [(["a/b", "c/d", "e/f"], ("a/b", "c/d")), (["a/b"], ("a/b", ""))]
+)
+def test_the_best_two_of_the_acceptance_test_take_their_place(
+    tmp_path: Path, models: list[str], chosen: tuple[str, str]
+) -> None:
+    path = tmp_path / "working_models.json"
+    path.write_text(json.dumps({"models": [{"model": model} for model in models]}))
+    assert chosen_models(named(path)) == chosen
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"models": [1]}', '{"models": []}', None])
+def test_a_list_that_is_none_is_refused_by_name(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "working_models.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"working_models\.json") as caught:
+        chosen_models(named(path))
+    assert "ocrd models test" in caught.value.hint
+
+
+def test_a_server_without_a_gpu_has_to_be_asked_for() -> None:
+    settings = Settings()
+    found, why = find_gpu(replace(settings, server=replace(settings.server, gpus=("none",))))
+    assert found
+    assert "none" in why
