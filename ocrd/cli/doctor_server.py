@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def look(settings: Settings) -> Iterator[Finding]:
     """Each check on its own. With `auto` what is missing is no failure: the embedded engine reads then."""
-    from ocrd.daemon.managed import find_gpu
+    from ocrd.daemon.engines import find_gpu
 
     found, why = find_gpu(settings)
     wanted = settings.engine.kind == "vllm"

@@ -104,12 +104,11 @@ def _interruptible() -> Iterator[Event]:
 def _circumstances(settings: Settings, hub: str, at: datetime, trials: list[Trial]) -> Circumstances:
     from ocrd.daemon.acceptance.report import Circumstances
     from ocrd.serving import gpu
-    from ocrd.serving.planner import card_of
 
     name, memory = "none", None
     if settings.server.gpus != ("none",):
         with contextlib.suppress(gpu.GpuMissing):
-            card = card_of(settings.server.gpus)
+            card = gpu.named_card(settings.server.gpus)
             name, memory = card.name, card.total_mib
     plan = next((one.plan for one in trials if one.plan), None) or {}
     return Circumstances(

@@ -6,6 +6,7 @@ SQLAlchemy, which takes as long.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -216,10 +217,22 @@ def choose_engine(settings: Settings) -> tuple[str, str]:
         return settings.engine.kind, ""
     if settings.vllm.base_url:
         return "vllm", "[vllm] base_url names a server"
-    from ocrd.daemon.managed import find_gpu
-
     found, why = find_gpu(settings)
     return ("vllm" if found else "embedded"), why
+
+
+def find_gpu(settings: Settings) -> tuple[bool, str]:
+    """Whether a model server of our own can be thought of here, and why (not)."""
+    if importlib.util.find_spec("docker") is None:
+        return False, "the docker package is not installed: pip install 'ocrd-daemon[gpu]'"
+    if settings.server.gpus == ("none",):
+        return True, "[server] gpus is none: the model is served without a GPU"
+    from ocrd.serving import gpu
+
+    try:
+        return True, f"there is a GPU: {gpu.named_card(settings.server.gpus).name}"
+    except gpu.GpuMissing as err:
+        return False, str(err)
 
 
 def server_wait_s(settings: Settings) -> float:

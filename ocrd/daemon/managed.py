@@ -3,7 +3,6 @@ are put together from the settings."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -16,11 +15,10 @@ from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import ConfigError, ServerFault
 from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
 from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
-from ocrd.serving import gpu
 from ocrd.serving.catalog import Catalog, load_catalog
 from ocrd.serving.container import DockerRuntime
 from ocrd.serving.hf_cache import hub_folder
-from ocrd.serving.planner import CataloguePlanner, Past, card_of
+from ocrd.serving.planner import CataloguePlanner, Past
 from ocrd.serving.running import Endpoint
 from ocrd.serving.server import ModelServer, Patience
 from ocrd.settings import Settings
@@ -200,16 +198,3 @@ def patience_of(settings: Settings) -> Patience:
         drain_s=settings.vllm.page_timeout_s + 30.0,
         idle_stop_s=server.idle_stop_after_s,
     )
-
-
-def find_gpu(settings: Settings) -> tuple[bool, str]:
-    """Whether a model server can be thought of here, and why (not)."""
-    if importlib.util.find_spec("docker") is None:
-        return False, "the docker package is not installed: pip install 'ocrd-daemon[gpu]'"
-    if settings.server.gpus == ("none",):
-        return True, "[server] gpus is none: the model is served without a GPU"
-    try:
-        card = card_of(settings.server.gpus)
-    except gpu.GpuMissing as err:
-        return False, str(err)
-    return True, f"there is a GPU: {card.name}"

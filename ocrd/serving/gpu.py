@@ -59,6 +59,15 @@ def read_card(
     return _read(use_nvml=use_nvml, programs=programs, timeout_s=timeout_s).get(index)
 
 
+def named_card(names: Sequence[str]) -> Card:
+    """The GPU that `[server] gpus` names by its number, or the first. Raises GpuMissing."""
+    number = int(names[0]) if names and names[0].isdecimal() else 0
+    card = read_card(number)
+    if card is None:
+        raise GpuMissing(f"there is no GPU {number}", hint="set [server] gpus")
+    return card
+
+
 def _read(*, use_nvml: bool, programs: Sequence[str], timeout_s: float) -> dict[int, Card]:
     wsl = is_wsl(os.uname().release)
     reasons = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -220,7 +220,7 @@ class CataloguePlanner:
         if self._settings.gpus == ("none",):
             return None
         try:
-            return card_of(self._settings.gpus)
+            return gpu.named_card(self._settings.gpus)
         except gpu.GpuMissing as err:
             raise _refusal(Failure.NO_GPU, str(err), err.hint) from err
 
@@ -303,15 +303,6 @@ class CataloguePlanner:
             is_wsl=gpu.is_wsl(os.uname().release),
             slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
         )
-
-
-def card_of(gpus: Sequence[str]) -> Card:
-    """The GPU that the settings name, or the first. Raises GpuMissing."""
-    number = int(gpus[0]) if gpus and gpus[0].isdecimal() else 0
-    card = gpu.read_card(number)
-    if card is None:
-        raise gpu.GpuMissing(f"there is no GPU {number}", hint="set [server] gpus")
-    return card
 
 
 def choose_image(settings: ServerSettings, runtime: ContainerRuntime) -> tuple[Image, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ocrd.daemon.managed import chosen_models, find_gpu
+from ocrd.daemon.engines import find_gpu
+from ocrd.daemon.managed import chosen_models
 from ocrd.domain.errors import ConfigError
 from ocrd.settings import Settings
 
