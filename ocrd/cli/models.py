@@ -31,6 +31,10 @@ def add_parser(subparsers: Subparsers) -> None:
     start = add_command(actions, "start", "start the model server, and keep it warm", handle_start)
     start.add_argument("model", nargs="?", metavar="MODEL", help="another than [server] model")
     models_test.add_parser(actions)
+    pin = add_command(actions, "pin", "choose the image of vLLM anew, and stay with it", handle_pin)
+    pin.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="a local one, by tag or id; default: the newest"
+    )
     log = add_command(actions, "log", "print the end of the model server's log", handle_log)
     log.add_argument("--lines", type=int, default=100, metavar="N", help="how many (default: 100)")
     add_command(actions, "stop", "stop the model server, and give the GPU back", handle_stop)
@@ -94,6 +98,26 @@ def _stop(settings: Settings, state: str) -> ExitCode:
     with held(state), opened(state) as stores:
         ended = stop_containers(DockerRuntime(settings.server.docker_host), stores.commands.instance())
     print(f"stopped: {', '.join(ended)}" if ended else "no model server was running")
+    return ExitCode.OK
+
+
+def handle_pin(arguments: argparse.Namespace) -> ExitCode:
+    """Run `models pin`."""
+    settings, state = load_settings(arguments), find_state(arguments)
+
+    from ocrd.daemon.driving import opened
+    from ocrd.serving.container import DockerRuntime
+    from ocrd.serving.planner import choose_image
+
+    if arguments.image:
+        settings = settings.with_value("server", "image", arguments.image, "the command line")
+    image, why = choose_image(settings.server, DockerRuntime(settings.server.docker_host))
+    with opened(state) as stores:
+        stores.servers.pin_image(image.id)
+    name = arguments.image or clean(why)
+    print(f"from the next start on: {name} ({image.id[:19]})")
+    if load_settings(arguments).server.image:
+        print("[server] image stands over it")
     return ExitCode.OK
 
 

@@ -73,8 +73,14 @@ class Engines:
         modes = frozenset[PromptMode]() if self.server is None else self.server.modes
         return Means(modes=modes, has_second=self.second is not None, has_fallback=self.may_park)
 
+    def close_clients(self) -> None:
+        """Break off what is being asked of a model server of our own; a check that is under way too."""
+        if self.managed is not None:
+            self.managed.clients.close()
+
     def close(self) -> None:
         """End all of them."""
+        self.close_clients()
         self.first.close()
         if self.fallback is not None:
             self.fallback.close()

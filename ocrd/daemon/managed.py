@@ -12,7 +12,7 @@ from threading import Event, Lock
 from typing import Any
 
 from ocrd.domain.documents import PageImage, Recognition, Request
-from ocrd.domain.errors import ConfigError, ServerFault
+from ocrd.domain.errors import ConfigError, ServerFault, Stopped
 from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
 from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
 from ocrd.serving.catalog import Catalog, load_catalog
@@ -58,7 +58,10 @@ class Clients:
 
     def check(self, endpoint: Endpoint) -> None:
         """Put the known page to it. Raises ServerFault."""
-        self.of(endpoint).prepare(timeout_s=CHECK_TIMEOUT_S)
+        try:
+            self.of(endpoint).prepare(timeout_s=CHECK_TIMEOUT_S)
+        except Stopped:
+            raise ServerFault("the check was broken off") from None
 
     def close(self) -> None:
         """Close the client; pages in its hands fail with ServerFault."""

@@ -107,8 +107,11 @@ class Supervisor:
         finally:
             self._notifier.send(stopping=1)
             parts.receiver.stop()
+            if warm is not None:
+                warm.turn_away()
             parts.worker.stop(self._run.settings.daemon.stop_timeout_s)
             if warm is not None:
+                parts.engines.close_clients()
                 warm.close()
             self._beat(parts, force=True)
             if announced is not None:

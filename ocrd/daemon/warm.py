@@ -94,6 +94,10 @@ class Warm:
         """What `ocrd status` tells beside the server's own facts."""
         return {"driven_by_us": self.has_lock, "off": self._off}
 
+    def turn_away(self) -> None:
+        """Pages that wait for the server are given back at once; those in hand are finished."""
+        self._server.turn_away()
+
     def close(self) -> None:
         """End the server's thread; the container stays for the next daemon unless the settings say otherwise."""
         self._server.close(keep=not self._stop_on_exit)

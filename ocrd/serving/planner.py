@@ -63,6 +63,12 @@ class Past(Protocol):
     def last_start(self, model: str, image_id: str, *, good: bool | None = None) -> PastStart | None:
         """The newest start of a model from an image."""
 
+    def pinned_image(self) -> str | None:
+        """The id of the image that was chosen."""
+
+    def pin_image(self, image_id: str) -> None:
+        """Stay with this image."""
+
     def note_start(
         self,
         *,
@@ -103,7 +109,7 @@ class CataloguePlanner:
     def order(self, model: str) -> StartOrder:
         """What to start now. Raises Refusal, and ContainerFault if the engine does not answer."""
         entry = self._entry(model)
-        image, why = choose_image(self._settings, self._runtime)
+        image, why = self._image()
         cached = self._cached(model)
         plan = self._plan(model, image, cached, entry)
         order = self._order(entry, image, why, cached, plan)
@@ -114,7 +120,7 @@ class CataloguePlanner:
         """The order that a running container of this specification was started by, if image, model and settings are
         still the same. The GPU is not looked at: the container itself fills it."""
         try:
-            image, why = choose_image(self._settings, self._runtime)
+            image, why = self._image()
             cached = self._cached(model)
             entry = self._entry(model)
             good = None if self._past is None else self._past.last_start(model, image.id, good=True)
@@ -183,6 +189,20 @@ class CataloguePlanner:
             f"it was tried before, and failed: {last.message}",
             "when something has changed: ocrd models start",
         )
+
+    def _image(self) -> tuple[Image, str]:
+        """The image of the settings; else the one that was chosen before, for as long as it is there: a tag may come to
+        mean another one at any pull."""
+        if self._settings.image or self._past is None:
+            return choose_image(self._settings, self._runtime)
+        pinned = self._past.pinned_image()
+        image = None if pinned is None else self._runtime.find_image(pinned)
+        if image is not None:
+            name = image.tags[0] if image.tags else image.id[:19]
+            return image, f"{name}, as chosen before; to choose anew: ocrd models pin"
+        image, why = choose_image(self._settings, self._runtime)
+        self._past.pin_image(image.id)
+        return image, why
 
     def _entry(self, model: str) -> CatalogEntry:
         return self._catalog.find(model) or uncatalogued(model)

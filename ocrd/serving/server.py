@@ -15,7 +15,7 @@ from threading import Condition, Event, Thread
 from typing import Any, Protocol
 
 from ocrd.domain import lifecycle
-from ocrd.domain.errors import ContainerFault, OcrdError, ServerFault
+from ocrd.domain.errors import ContainerFault, OcrdError, ServerFault, Stopped
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import (
     MODEL_LABEL,
@@ -163,6 +163,7 @@ class ModelServer:
         self._blocked: str | None = None
         self._doubt: ServerFault | None = None
         self._down_since: float | None = None
+        self._turning_away = False
         self._closing = False
         self._keep = False
         self._setup_s = 0.0
@@ -226,7 +227,7 @@ class ModelServer:
     def lease(self, model: str, stop: Event, *, patience_s: float) -> Iterator[Endpoint]:
         """The server, for one request; waits while it is on its way, at most until it has been down for `patience_s`.
 
-        Raises ServerFault: `lasting` if waiting is no use, or has been of none for so long.
+        Raises ServerFault: `lasting` if waiting is no use, or has been of none for so long; and Stopped.
         """
         endpoint = self._borrow(model, stop, patience_s)
         try:
@@ -259,8 +260,8 @@ class ModelServer:
         return running.endpoint if running.endpoint.model == model and self._doubt is None else None
 
     def _refuse_if_vain(self, model: str, stop: Event, patience_s: float) -> None:
-        if stop.is_set() or self._closing:
-            raise ServerFault("the model server is being closed")
+        if stop.is_set() or self._closing or self._turning_away:
+            raise Stopped
         if self._wanted != model:
             raise ServerFault(f"{self._wanted or 'no model'} is being served, not {model}")
         if self._state in _FAILED:
@@ -271,6 +272,12 @@ class ModelServer:
 
     def _is_down_for(self, seconds: float) -> bool:
         return self._down_since is not None and time.monotonic() - self._down_since >= seconds
+
+    def turn_away(self) -> None:
+        """Lend to nobody any more: who waits is Stopped at once; requests in hand are finished."""
+        with self._changed:
+            self._turning_away = True
+            self._changed.notify_all()
 
     def doubt(self, endpoint: Endpoint, fault: ServerFault) -> None:
         """A request found this server out of order: it is checked before anyone gets it again. If a known page was put
@@ -537,8 +544,8 @@ class ModelServer:
                     self._changed.wait_for(lambda: running.has_ended or self._closing, _STEP_S)
         self._move(ServerState.CANARY)
         diagnosis = self._examine(running)
-        if diagnosis is not None:
-            return diagnosis
+        if diagnosis is not None or self._closing:
+            return None if self._closing else diagnosis
         seconds = time.monotonic() - began
         self._planner.worked(order, startup)
         self._note(order, started_at, seconds, None)
@@ -603,6 +610,8 @@ class ModelServer:
         elif doubt is not None:
             self._move(ServerState.CANARY)
             diagnosis = self._judge(running, doubt) if doubt.in_hand else self._examine(running)
+            if self._closing:
+                return  # the check was broken off; the next daemon makes its own
             if diagnosis is not None:
                 self._fail(diagnosis)
             else:

@@ -11,9 +11,10 @@ from sqlalchemy import Select, delete, insert, select
 
 from ocrd.domain.ports import Clock
 from ocrd.store.engine import Database
-from ocrd.store.tables import server_starts
+from ocrd.store.tables import daemon, server_starts
 
 _KEPT_S = 90 * 86400.0
+_PINNED = "image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,19 @@ class ServerStore:
             failed = server_starts.c.failure
             query = query.where(failed == "" if good else failed != "")
         return self._newest(query)
+
+    def pinned_image(self) -> str | None:
+        """The id of the image that was chosen; None if none was."""
+        with self._database.read() as tx:
+            value = tx.execute(select(daemon.c.value).where(daemon.c.key == _PINNED)).scalar_one_or_none()
+        return None if value is None else str(json.loads(value))
+
+    def pin_image(self, image_id: str) -> None:
+        """Stay with this image, whatever its tags come to mean."""
+        now = self._clock.now().timestamp()
+        with self._database.write() as tx:
+            tx.execute(delete(daemon).where(daemon.c.key == _PINNED))
+            tx.execute(insert(daemon).values(key=_PINNED, value=json.dumps(image_id), at=now))
 
     def last_failure(self) -> Start | None:
         """The newest start that did not become ready."""

@@ -40,6 +40,13 @@ class Past:
 
     def __init__(self) -> None:
         self.last: Start | None = None
+        self.pinned: str | None = None
+
+    def pinned_image(self) -> str | None:
+        return self.pinned
+
+    def pin_image(self, image_id: str) -> None:
+        self.pinned = image_id
 
     def last_start(self, model: str, image_id: str, *, good: bool | None = None) -> Start | None:
         if self.last is None or (good is not None and good == bool(self.last.failure)):
@@ -66,7 +73,8 @@ class Runtime(FakeRuntime):
         ]
 
     def find_image(self, reference: str) -> Image | None:
-        return next((one for one in self.images("vllm/vllm-openai") if reference in one.tags), None)
+        found = self.images("vllm/vllm-openai")
+        return next((one for one in found if reference in {one.id, *one.tags}), None)
 
 
 @dataclass
@@ -260,3 +268,15 @@ def test_without_a_gpu_a_running_server_is_recalled_too(rig: Rig) -> None:
     assert rig.planner(NO_GPU).recall(MODEL, "another") is None
     os.unlink(next(rig.hub.rglob(SHARDS[1])))
     assert rig.planner(NO_GPU).recall(MODEL, spec) is None
+
+
+def test_the_image_that_was_chosen_stays_until_it_is_gone(rig: Rig) -> None:
+    rig.runtime.tags = ("v0.31.0",)
+    assert rig.planner().order(MODEL).spec.image == "sha256:0"
+    rig.runtime.tags = ("v0.31.0", "v0.32.0")
+    order = rig.planner().order(MODEL)
+    assert order.spec.image == "sha256:0"
+    assert "ocrd models pin" in order.details["image"]
+    rig.past.pinned = "sha256:gone"
+    assert rig.planner().order(MODEL).spec.image == "sha256:1"
+    assert rig.past.pinned == "sha256:1"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.running import wait_until
 
 from ocrd.domain import lifecycle
-from ocrd.domain.errors import ServerFault
+from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.serving import ContainerSpec, Diagnosis, Failure, ServerState
 from ocrd.serving.running import Endpoint
 from ocrd.serving.server import ModelServer, Patience, Refusal, StartOrder
@@ -322,6 +322,40 @@ def test_progress_keeps_a_slow_start_alive_up_to_the_hard_limit(rigs: Rigs) -> N
     assert time.monotonic() - began >= 1.5
 
 
+def test_whoever_waits_is_turned_away_at_a_stop_and_the_server_is_left_to_the_next(rigs: Rigs) -> None:
+    rig = rigs(Behaviour(healthy=False))
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.STARTING)
+    seen: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            with rig.lease():
+                pass
+        except (ServerFault, Stopped) as err:
+            seen.append(err)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    rig.server.turn_away()
+    waiter.join(5)
+    assert [type(one) for one in seen] == [Stopped]
+    rig.server.close(keep=True)
+    assert len(rig.runtime.running) == 1
+
+
+def test_idleness_gives_the_gpu_back_and_the_next_page_takes_it_again(rigs: Rigs) -> None:
+    rig = rigs(patience=Patience(idle_stop_s=0.3, stop_s=1, settle_s=0.5))
+    rig.server.want(DOTS)
+    with rig.lease():
+        pass
+    rig.await_state(ServerState.ABSENT)
+    assert rig.server.facts()["asleep"]
+    assert not rig.runtime.known
+    with rig.lease() as endpoint:
+        assert endpoint.serial == 2
+
+
 # --- the next daemon ----------------------------------------------------------------------------------------
 
 
@@ -439,7 +473,7 @@ def _comes(rig: Rig) -> bool:
 
 
 def _use(rig: Rig, model: str) -> None:
-    with contextlib.suppress(ServerFault), rig.lease(model, patience_s=0.5):
+    with contextlib.suppress(ServerFault, Stopped), rig.lease(model, patience_s=0.5):
         threading.Event().wait(0.002)
 
 
