@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ocrd import __version__
 from ocrd.cli import config, db, doctor, jobs, models, orders, run, show, status
-from ocrd.cli.common import clean
+from ocrd.cli.common import Parser, clean
 from ocrd.domain.errors import ExitCode, OcrdError
 
 COMMANDS = (run, status, jobs, show, orders, models, doctor, config, db)
@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ocrd {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in COMMANDS:
         command.add_parser(subparsers)
     return parser

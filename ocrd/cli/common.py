@@ -19,6 +19,19 @@ Subparsers = Any
 """argparse's own type for this has no public name."""
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose own commands are added when it is used: what they import is not every command's burden."""
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+        return super().parse_known_args(args, namespace)
+
+
 def add_command(
     subparsers: Subparsers, name: str, help_text: str, handler: Handler, *, has_json: bool = False
 ) -> argparse.ArgumentParser:

@@ -6,8 +6,16 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from ocrd.cli import models_inspect, models_list, models_plan, models_test
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, is_terminal, load_settings
+from ocrd.cli.common import (
+    Parser,
+    Subparsers,
+    add_command,
+    clean,
+    find_state,
+    in_words,
+    is_terminal,
+    load_settings,
+)
 from ocrd.cli.orders import send_order
 from ocrd.domain.errors import ExitCode, ServiceMissing
 from ocrd.host import files, runtime
@@ -20,24 +28,30 @@ _POLL_S = 0.2
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add the commands."""
-    parser = subparsers.add_parser(
+    """Add the command; its own are added when it is used."""
+    parser: Parser = subparsers.add_parser(
         "models", help="list, inspect, plan, test, start and stop vision models", allow_abbrev=False
     )
+    parser.fill = _add_actions
+
+
+def _add_actions(parser: argparse.ArgumentParser) -> None:
+    from ocrd.cli import models_inspect, models_list, models_plan, models_test
+
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     models_list.add_parser(actions)
     models_inspect.add_parser(actions)
     models_plan.add_parser(actions)
+    models_test.add_parser(actions)
     start = add_command(actions, "start", "start the model server, and keep it warm", handle_start)
     start.add_argument("model", nargs="?", metavar="MODEL", help="another than [server] model")
-    models_test.add_parser(actions)
+    add_command(actions, "stop", "stop the model server, and give the GPU back", handle_stop)
+    log = add_command(actions, "log", "print the end of the model server's log", handle_log)
+    log.add_argument("--lines", type=int, default=100, metavar="N", help="how many (default: 100)")
     pin = add_command(actions, "pin", "choose the image of vLLM anew, and stay with it", handle_pin)
     pin.add_argument(
         "image", nargs="?", metavar="IMAGE", help="a local one, by tag or id; default: the newest"
     )
-    log = add_command(actions, "log", "print the end of the model server's log", handle_log)
-    log.add_argument("--lines", type=int, default=100, metavar="N", help="how many (default: 100)")
-    add_command(actions, "stop", "stop the model server, and give the GPU back", handle_stop)
 
 
 def handle_start(arguments: argparse.Namespace) -> ExitCode:

@@ -9,7 +9,7 @@
     ├── InputRejected                1       this input can never work; carries a ReasonCode
     ├── SourceChanged                1       the input was replaced, renamed or removed while it was worked on
     ├── PageFault                    1       one page could not be read; its neighbours go on
-    ├── ContainerFault               1       the container engine did not do what it was asked to
+    ├── ContainerFault               1       the container engine did not do what it was asked to (domain/serving.py)
     └── ServerFault                  1       the engine itself is out of order; no page is to blame
 
 The class decides what happens; the message is for people: what, which file, what to do next. Each
@@ -19,8 +19,6 @@ The class decides what happens; the message is for people: what, which file, wha
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-
-from ocrd.domain.serving import Diagnosis
 
 
 class ExitCode(IntEnum):
@@ -139,14 +137,6 @@ class ServerFault(OcrdError):
         super().__init__(message, hint=hint)
         self.in_hand = in_hand
         self.lasting = lasting
-
-
-class ContainerFault(OcrdError):
-    """The container engine did not do what it was asked to; the diagnosis says why."""
-
-    def __init__(self, diagnosis: Diagnosis) -> None:
-        super().__init__(diagnosis.message, hint=diagnosis.hint)
-        self.diagnosis = diagnosis
 
 
 class Stopped(Exception):

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
+from ocrd.domain.errors import OcrdError
+
 MANAGED_LABEL = "ocrd.managed"
 """Every container of ours carries it; nothing without it is ever touched."""
 INSTANCE_LABEL = "ocrd.instance"
@@ -97,6 +99,14 @@ class Diagnosis:
     """The next thing to do."""
     numbers: Mapping[str, float] = field(default_factory=dict)
     """What the log said: `free_mib`, `total_mib`, `wanted_mib`, `needed_kv_mib`, `free_kv_mib`, `max_model_len`."""
+
+
+class ContainerFault(OcrdError):
+    """The container engine did not do what it was asked to; the diagnosis says why."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis.message, hint=diagnosis.hint)
+        self.diagnosis = diagnosis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

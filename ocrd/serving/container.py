@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from ocrd.domain.errors import ContainerFault, ServiceMissing
+from ocrd.domain.errors import ServiceMissing
 from ocrd.domain.serving import (
     INSTANCE_LABEL,
     MANAGED_LABEL,
@@ -24,6 +24,7 @@ from ocrd.domain.serving import (
     SPEC_LABEL,
     Container,
     ContainerEngine,
+    ContainerFault,
     ContainerSpec,
     Diagnosis,
     Failure,

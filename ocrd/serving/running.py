@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from urllib.parse import urlsplit
 
-from ocrd.domain.errors import ContainerFault
 from ocrd.domain.ports import ContainerRuntime
-from ocrd.domain.serving import INSTANCE_LABEL, Container, ContainerSpec, Diagnosis
+from ocrd.domain.serving import INSTANCE_LABEL, Container, ContainerFault, ContainerSpec, Diagnosis
 from ocrd.serving import causes
 from ocrd.serving.startup import StartupLog
 from ocrd.telemetry.logs import get_logger

@@ -15,11 +15,12 @@ from threading import Condition, Event, Thread
 from typing import Any, Protocol
 
 from ocrd.domain import lifecycle
-from ocrd.domain.errors import ContainerFault, OcrdError, ServerFault, Stopped
+from ocrd.domain.errors import OcrdError, ServerFault, Stopped
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import (
     MODEL_LABEL,
     SPEC_LABEL,
+    ContainerFault,
     ContainerSpec,
     Diagnosis,
     Failure,

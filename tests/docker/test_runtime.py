@@ -16,8 +16,7 @@ import pytest
 from support.containers import ROOT, host_mounts
 from support.running import wait_until
 
-from ocrd.domain.errors import ContainerFault
-from ocrd.domain.serving import Container, ContainerSpec, Failure, Mount
+from ocrd.domain.serving import Container, ContainerFault, ContainerSpec, Failure, Mount
 from ocrd.serving.container import DockerRuntime
 from ocrd.serving.running import is_healthy
 

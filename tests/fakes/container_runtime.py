@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from threading import Condition, Thread
 from typing import Any
 
-from ocrd.domain.errors import ContainerFault
 from ocrd.domain.serving import (
     INSTANCE_LABEL,
     MANAGED_LABEL,
@@ -21,6 +20,7 @@ from ocrd.domain.serving import (
     SPEC_LABEL,
     Container,
     ContainerEngine,
+    ContainerFault,
     ContainerSpec,
     Diagnosis,
     Failure,
