@@ -63,7 +63,7 @@ def handle_start(arguments: argparse.Namespace) -> ExitCode:
     from ocrd.daemon.managed import chosen_models
     from ocrd.telemetry import logs
 
-    logs.configure(level="error", output_format=settings.log.format)
+    logs.configure(level="critical", output_format=settings.log.format)  # the command tells it itself
     model = arguments.model or chosen_models(settings)[0]
     with opened(state) as stores, held(state), driven(settings, stores, keep=True) as managed:
         managed.planner.forgive()

@@ -62,7 +62,7 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     from ocrd.serving.hf_cache import hub_folder, inspect_cache, inspect_model
     from ocrd.telemetry import logs
 
-    logs.configure(level="error", output_format=settings.log.format)
+    logs.configure(level="critical", output_format=settings.log.format)  # the command tells it itself
     hub = hub_folder(settings.server.hf_home, os.environ)
     known = inspect_cache(hub)
     chosen = known if arguments.cached else [inspect_model(hub, model) for model in arguments.model]

@@ -127,7 +127,9 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"inbox      {_inbox_line(inbox)}"
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
-    if status["server"]["state"] != "absent" or status["server"].get("wanted"):
+    if status["server"].get("off"):
+        yield "server     OFF (start it with: ocrd models start)"
+    elif status["server"]["state"] != "absent" or status["server"].get("wanted"):
         yield f"server     {_server_line(status['server'])}"
         if status["server"].get("hint"):
             yield f"           → {clean(status['server']['hint'])}"
@@ -200,14 +202,13 @@ def _server_line(server: dict[str, Any]) -> str:
 
 
 def _shifts_line(shifts: dict[str, Any]) -> str:
-    parts = [f"{shifts['parked']} parked"]
-    if shifts["parked"]:
-        parts.append(f"the oldest for {in_words(shifts['oldest_parked_s'])}")
     if shifts["swapping"]:
-        parts.append("the models are being exchanged")
+        state = "the models are being exchanged"
     elif shifts["side"] == "fallback":
-        parts.append("has its turn")
-    return ", ".join(parts) + (f" · {clean(shifts['reason'])}" if shifts["reason"] else "")
+        state = "has its turn"
+    else:
+        state = "waits for its turn"
+    return f"{state}: {clean(shifts['reason']) or str(shifts['parked']) + ' parked'}"
 
 
 def _vram_line(vram: dict[str, Any]) -> str:

@@ -68,6 +68,7 @@ class Supervisor:
         self._clock = SystemClock()
         self._signals = 0
         self._never = Event()
+        self._warm: Warm | None = None
         self._notifier = Notifier()
         self._started_at = self._clock.now().timestamp()
         self._last_beat: tuple[float, dict[str, Any]] = (0.0, {})
@@ -92,7 +93,7 @@ class Supervisor:
         announced = runtime.announce(self._run.state, os.environ)
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
         parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
-        warm = self._begin_server(parts)
+        self._warm = self._begin_server(parts)
         parts.worker.start()
         parts.receiver.start()
         log.info(
@@ -103,16 +104,16 @@ class Supervisor:
         )
         self._notifier.send(ready=1)
         try:
-            code = self._watch(parts, warm)
+            code = self._watch(parts)
         finally:
             self._notifier.send(stopping=1)
             parts.receiver.stop()
-            if warm is not None:
-                warm.turn_away()
+            if self._warm is not None:
+                self._warm.turn_away()
             parts.worker.stop(self._run.settings.daemon.stop_timeout_s)
-            if warm is not None:
+            if self._warm is not None:
                 parts.engines.close_clients()
-                warm.close()
+                self._warm.close()
             self._beat(parts, force=True)
             if announced is not None:
                 files.remove_if_there(os.fsencode(announced))
@@ -134,7 +135,7 @@ class Supervisor:
         warm.tick()
         return warm
 
-    def _watch(self, parts: build.Parts, warm: Warm | None) -> ExitCode:
+    def _watch(self, parts: build.Parts) -> ExitCode:
         tick_s = ONCE_TICK_S if self._run.once else TICK_S
         while not self._signals:
             dead = parts.worker.dead_thread or parts.receiver.dead_thread
@@ -142,7 +143,7 @@ class Supervisor:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
             self._carry_out_orders(parts)
-            self._tend_server(parts, warm)
+            self._tend_server(parts)
             self._beat(parts)
             if self._run.progress is not None:
                 self._run.progress(parts.stores)
@@ -156,9 +157,9 @@ class Supervisor:
                 self._clock.wait(self._never, tick_s)
         return ExitCode.OK
 
-    def _tend_server(self, parts: build.Parts, warm: Warm | None) -> None:
-        if warm is not None:
-            warm.tick()
+    def _tend_server(self, parts: build.Parts) -> None:
+        if self._warm is not None:
+            self._warm.tick()
         if parts.worker.shifts is not None:
             parts.worker.shifts.tick()
 
@@ -210,10 +211,15 @@ class Supervisor:
                 "problem": "" if outage is None else outage.reason,
                 "why": parts.engines.why,
             },
-            "server": None if parts.engines.server is None else parts.engines.server.facts(),
+            "server": self._server_facts(parts),
             "vram": None if parts.engines.managed is None else parts.engines.managed.planner.memory(),
             "shifts": None if parts.worker.shifts is None else parts.worker.shifts.facts(),
         }
+
+    def _server_facts(self, parts: build.Parts) -> dict[str, Any] | None:
+        if parts.engines.server is None:
+            return None
+        return parts.engines.server.facts() | ({} if self._warm is None else self._warm.facts())
 
     # --- signals --------------------------------------------------------------------------------------------
 

@@ -263,8 +263,10 @@ class ModelServer:
     def _refuse_if_vain(self, model: str, stop: Event, patience_s: float) -> None:
         if stop.is_set() or self._closing or self._turning_away:
             raise Stopped
+        if self._wanted is None:
+            raise ServerFault("the model server is switched off", hint="ocrd models start", lasting=True)
         if self._wanted != model:
-            raise ServerFault(f"{self._wanted or 'no model'} is being served, not {model}")
+            raise ServerFault(f"{self._wanted} is being served, not {model}")
         if self._state in _FAILED:
             lasting = self._state is not ServerState.FAILED or self._is_down_for(patience_s)
             raise ServerFault(self._problem(), hint=self._hint(), lasting=lasting)

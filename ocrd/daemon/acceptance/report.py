@@ -110,10 +110,13 @@ _WORDS = {
         "state": "state",
         "yes": "right",
         "no": "wrong",
+        "true": "yes",
+        "false": "no",
         "none": "none",
         "page": "page",
         "seconds": "seconds",
-        "stop": "Stopped within {seconds} s; GPU memory given back: {back}.",
+        "stop": "Stopped within {seconds} s.",
+        "back": "GPU memory given back: {back}.",
         "best": 'The best reader of those that work: **{model}**. To use it: `[server] model = "{model}"`.',
         "nothing": "No model works here. See the reasons above, and `ocrd doctor`.",
     },
@@ -141,10 +144,13 @@ _WORDS = {
         "state": "состояние",
         "yes": "верно",
         "no": "неверно",
+        "true": "да",
+        "false": "нет",
         "none": "нет",
         "page": "страница",
         "seconds": "секунды",
-        "stop": "Остановлена за {seconds} с; память GPU возвращена: {back}.",
+        "stop": "Остановлена за {seconds} с.",
+        "back": "Память GPU возвращена: {back}.",
         "best": 'Лучше всех из работающих читает **{model}**. Чтобы выбрать её: `[server] model = "{model}"`.',
         "nothing": "Ни одна модель здесь не работает. Причины выше; см. также `ocrd doctor`.",
     },
@@ -228,8 +234,9 @@ def _details(trial: Trial, words: Mapping[str, str]) -> list[str]:
     for name, question in (("vision", readings.vision), ("text", readings.text)):
         answer = question.problem or f"{words['yes' if question.right else 'no']}: {question.answer}"
         rows.append([words[name], "—", f"{question.seconds:g}", answer])
-    back = "?" if trial.vram_given_back is None else words["yes" if trial.vram_given_back else "no"]
-    stop = words["stop"].format(seconds=trial.stop_s, back=back)
+    stop = words["stop"].format(seconds=trial.stop_s)
+    if trial.vram_given_back is not None:
+        stop += " " + words["back"].format(back=words["true" if trial.vram_given_back else "false"])
     phases = ", ".join(f"{name} {seconds:g}" for name, seconds in (trial.phases or {}).items())
     return [f"### {trial.model}", "", *_table(head, rows, words), *([phases, ""] if phases else []), stop, ""]
 

@@ -161,11 +161,13 @@ class _Turn:
         """None when it is ready; why not, once that is known."""
         while not self._server.serves(model):
             self._look_at_memory()
-            facts = self._server.facts()
-            self._say(": ".join(part for part in (facts["state"], facts["phase"]) if part))
             problem = self._server.problem_of(model)
             if problem is not None:
+                self._say(problem.message)
                 return problem
+            facts = self._server.facts()
+            if facts["state"] != ServerState.ABSENT:
+                self._say(": ".join(part for part in (facts["state"], facts["phase"]) if part))
             time.sleep(_POLL_S)
         return None
 
@@ -183,7 +185,6 @@ class _Turn:
 
     def _stop(self) -> float:
         began = time.monotonic()
-        self._say("is being stopped")
         self._server.want(None)
         while not self._server.is_down and time.monotonic() - began < _STOP_PATIENCE_S:
             time.sleep(_POLL_S)
