@@ -127,16 +127,7 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"inbox      {_inbox_line(inbox)}"
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
-    if status["server"].get("off"):
-        yield "server     OFF (start it with: ocrd models start)"
-    elif status["server"]["state"] != "absent" or status["server"].get("wanted"):
-        yield f"server     {_server_line(status['server'])}"
-        if status["server"].get("hint"):
-            yield f"           → {clean(status['server']['hint'])}"
-    if status["shifts"] and (status["shifts"]["parked"] or status["shifts"]["side"] != "main"):
-        yield f"fallback   {_shifts_line(status['shifts'])}"
-    if status["vram"]["free_mib"] is not None:
-        yield f"vram       {_vram_line(status['vram'])}"
+    yield from _model_lines(status)
     yield f"documents  {_counts_line(status['documents'])}"
     if status["oldest_queued_s"] is not None:
         yield f"           the oldest waits since {in_words(status['oldest_queued_s'])}"
@@ -148,6 +139,20 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         for error in status["errors"]:
             yield f"  {clean(error['path'])}: {error['state']} ({error['reason_code']})"
             yield f"      {clean(error['reason'])}"
+
+
+def _model_lines(status: dict[str, Any]) -> Iterator[str]:
+    server, shifts = status["server"], status["shifts"]
+    if server.get("off"):
+        yield "server     OFF (start it with: ocrd models start)"
+    elif server["state"] != "absent" or server.get("wanted"):
+        yield f"server     {_server_line(server)}"
+        if server.get("hint"):
+            yield f"           → {clean(server['hint'])}"
+    if shifts and (shifts["parked"] or shifts["side"] != "main"):
+        yield f"fallback   {_shifts_line(shifts)}"
+    if status["vram"]["free_mib"] is not None:
+        yield f"vram       {_vram_line(status['vram'])}"
 
 
 def _daemon_line(status: dict[str, Any]) -> str:
