@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from threading import Event, Lock
@@ -17,12 +18,14 @@ from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
 from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
 from ocrd.serving.catalog import Catalog, load_catalog
 from ocrd.serving.container import DockerRuntime
-from ocrd.serving.hf_cache import hub_folder
+from ocrd.serving.hf_cache import CacheState, hub_folder, inspect_model
 from ocrd.serving.planner import CataloguePlanner, Past
 from ocrd.serving.running import Endpoint
 from ocrd.serving.server import ModelServer, Patience
 from ocrd.settings import Settings
 
+_LOOK_AGAIN_S = 60.0
+"""A model that is not in the cache may be fetched meanwhile."""
 CHECK_TIMEOUT_S = 180.0
 """For a new server to read the known page: its first request compiles kernels."""
 
@@ -116,18 +119,28 @@ class ManagedRecognizer:
 
 
 class ManagedFallback(ManagedRecognizer):
-    """The model that takes its turns. A start that failed is not waited for again."""
+    """The model that takes its turns. One that is not in the cache is not waited for, and a start that failed is not
+    tried again."""
 
-    _unusable = False
+    def __init__(self, *arguments: Any, is_cached: Callable[[], bool], **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._is_cached = is_cached
+        self._looked_at: tuple[float, bool] | None = None
+        self._given_up = False
 
     @property
     def is_usable(self) -> bool:
         """Whether it can be served at all; waiting for it makes sense."""
-        return not self._unusable
+        if self._given_up:
+            return False
+        now = time.monotonic()
+        if self._looked_at is None or now - self._looked_at[0] > _LOOK_AGAIN_S:
+            self._looked_at = (now, self._is_cached())
+        return self._looked_at[1]
 
     def give_up(self) -> None:
         """It does not come: pages that wait for it go on without it, until ocrd starts again."""
-        self._unusable = True
+        self._given_up = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +174,21 @@ def build_managed(settings: Settings, options: ServerOptions, *, slots: int, pat
         planner=planner,
         clients=clients,
         main=ManagedRecognizer(server, clients, main, slots=slots, patience_s=patience_s),
-        fallback=ManagedFallback(server, clients, fallback, slots=slots, patience_s=patience_s)
+        fallback=_fallback(settings, server, clients, fallback, slots=slots, patience_s=patience_s)
         if fallback and fallback != main
         else None,
     )
+
+
+def _fallback(
+    settings: Settings, server: ModelServer, clients: Clients, model: str, *, slots: int, patience_s: float
+) -> ManagedFallback:
+    hub = hub_folder(settings.server.hf_home, os.environ)
+
+    def is_cached() -> bool:
+        return inspect_model(hub, model).state is CacheState.COMPLETE
+
+    return ManagedFallback(server, clients, model, slots=slots, patience_s=patience_s, is_cached=is_cached)
 
 
 def chosen_models(settings: Settings) -> tuple[str, str]:

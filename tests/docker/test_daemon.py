@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -247,6 +248,21 @@ def test_pages_wait_for_the_fallback_model_and_get_their_turn(kept: Kept) -> Non
     pages = {page["number"]: page for page in kept.ocrd.show("scan.pdf")["page_list"]}
     assert QWEN in pages[2]["attempts"][-1]["model_revision"]
     assert all(DOTS in attempt["model_revision"] for attempt in pages[1]["attempts"])
+
+
+def test_without_the_fallback_model_in_the_cache_no_page_waits_for_it(kept: Kept) -> None:
+    shutil.rmtree(kept.ocrd.folder / "hf" / "hub" / f"models--{QWEN.replace('/', '--')}")
+    scenario = kept.ocrd.folder / "scenario.json"
+    scenario.write_text(json.dumps({"2": ["refusal"]}))
+    mounts = json.loads(kept.ocrd.env["OCRD_SERVER__MOUNTS"])
+    kept.play(server={"scenario": str(scenario)})
+    kept.ocrd.env["OCRD_SERVER__MOUNTS"] = json.dumps([*mounts, f"{scenario}:{scenario}:ro"])
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [2])
+    done = kept.ocrd.run_once("--engine", "vllm")
+    assert done.returncode == 0, done.stderr
+    [page] = kept.ocrd.show("scan.pdf")["page_list"]
+    assert page["attempts"][-1]["engine"] in {"embedded", "tesseract"}
+    assert "models_swap" not in done.stderr
 
 
 def test_an_image_that_is_missing_is_named_with_the_command_that_fetches_it(kept: Kept) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ocrd.daemon.engines import find_gpu
-from ocrd.daemon.managed import chosen_models
+from ocrd.daemon.managed import ManagedFallback, chosen_models
 from ocrd.domain.errors import ConfigError
+from ocrd.domain.models import ModelProfile, profile_of
 from ocrd.settings import Settings
 
 
@@ -46,3 +47,38 @@ def test_a_server_without_a_gpu_has_to_be_asked_for() -> None:
     found, why = find_gpu(replace(settings, server=replace(settings.server, gpus=("none",))))
     assert found
     assert "none" in why
+
+
+class Nobody:
+    """What a recognizer of a model that is never asked needs of its clients."""
+
+    def profile_of(self, model: str) -> ModelProfile:
+        return profile_of(model)
+
+
+def fallback(*cached: bool) -> ManagedFallback:
+    answers = iter(cached)
+    return ManagedFallback(
+        None,  # never asked
+        Nobody(),
+        "a/b",
+        slots=1,
+        patience_s=1.0,
+        is_cached=lambda: next(answers),
+    )
+
+
+def test_a_fallback_that_is_not_in_the_cache_is_not_waited_for() -> None:
+    assert not fallback(False).is_usable
+    assert fallback(True).is_usable
+
+
+def test_the_cache_is_not_looked_at_for_every_page() -> None:
+    one = fallback(True)
+    assert [one.is_usable for _ in range(100)] == [True] * 100
+
+
+def test_a_fallback_that_was_given_up_stays_so() -> None:
+    one = fallback(True, True)
+    one.give_up()
+    assert not one.is_usable
