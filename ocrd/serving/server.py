@@ -164,6 +164,7 @@ class ModelServer:
         self._blocked: str | None = None
         self._doubt: ServerFault | None = None
         self._down_since: float | None = None
+        self._has_served = False
         self._turning_away = False
         self._closing = False
         self._keep = False
@@ -268,10 +269,17 @@ class ModelServer:
         if self._wanted != model:
             raise ServerFault(f"{self._wanted} is being served, not {model}")
         if self._state in _FAILED:
-            lasting = self._state is not ServerState.FAILED or self._is_down_for(patience_s)
+            lasting = self._is_lasting() or self._is_down_for(patience_s)
             raise ServerFault(self._problem(), hint=self._hint(), lasting=lasting)
         if self._is_down_for(patience_s):
             raise ServerFault(f"the model server is not ready after {patience_s:g} s", lasting=True)
+
+    def _is_lasting(self) -> bool:
+        """Whether waiting is no use. A container engine that was never there may not be installed at all."""
+        if self._state is not ServerState.FAILED:
+            return True
+        lost = self._diagnosis is not None and self._diagnosis.failure is Failure.ENGINE_UNAVAILABLE
+        return lost and not self._has_served
 
     def _is_down_for(self, seconds: float) -> bool:
         return self._down_since is not None and time.monotonic() - self._down_since >= seconds
@@ -585,6 +593,7 @@ class ModelServer:
 
     def _make_ready(self, running: Running) -> None:
         with self._changed:
+            self._has_served = True
             running.ready_since = running.ready_since or time.monotonic()
             self._doubt = None
             self._diagnosis = None

@@ -194,6 +194,9 @@ def test_an_end_that_nobody_asked_for_is_named_at_once_and_the_server_comes_back
     rig.await_state(ServerState.FAILED)
     assert time.monotonic() - began < 2
     assert rig.server.facts()["failure"] == failure
+    with pytest.raises(ServerFault) as caught, rig.lease():
+        pass
+    assert not caught.value.lasting, "it comes back"
     rig.server.look_again()
     with rig.lease() as endpoint:
         assert endpoint.serial == 2
@@ -414,6 +417,9 @@ def test_an_engine_that_is_away_at_the_start_is_waited_for(rigs: Rigs) -> None:
     rig.await_state(ServerState.FAILED)
     assert rig.server.facts()["failure"] == Failure.ENGINE_UNAVAILABLE
     assert 0 < rig.server.facts()["retry_in_s"] <= lifecycle.FIRST_PAUSE_S
+    with pytest.raises(ServerFault) as caught, rig.lease():
+        pass
+    assert caught.value.lasting, "it may not be installed at all"
     rig.runtime.set_down(down=False)
     rig.server.look_again()
     rig.await_state(ServerState.READY)
