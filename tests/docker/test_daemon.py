@@ -250,6 +250,25 @@ def test_pages_wait_for_the_fallback_model_and_get_their_turn(kept: Kept) -> Non
     assert all(DOTS in attempt["model_revision"] for attempt in pages[1]["attempts"])
 
 
+def test_a_page_that_waits_climbs_on_after_a_kill(kept: Kept) -> None:
+    scenario = kept.ocrd.folder / "scenario.json"
+    scenario.write_text(json.dumps({"2": ["refusal"]}))
+    mounts = json.loads(kept.ocrd.env["OCRD_SERVER__MOUNTS"])
+    kept.play(models={DOTS: {"server": {"scenario": str(scenario)}}})
+    kept.ocrd.env["OCRD_SERVER__MOUNTS"] = json.dumps([*mounts, f"{scenario}:{scenario}:ro"])
+    write_pdf(kept.ocrd.inbox / "scan.pdf", [1, 2, 3])
+    kept.ocrd.start("--engine", "vllm")
+    wait_until(lambda: kept.ocrd.status()["pages"]["parked"], "a page waits")
+    wait_until(lambda: kept.ocrd.status()["pages"]["done"] == 2, "the others are read")
+    before = {page["number"]: len(page["attempts"]) for page in kept.ocrd.show("scan.pdf")["page_list"]}
+    kept.ocrd.stop(signal.SIGKILL)
+    assert kept.ocrd.run_once("--engine", "vllm").returncode == 0
+    pages = {page["number"]: page["attempts"] for page in kept.ocrd.show("scan.pdf")["page_list"]}
+    assert [len(pages[number]) for number in (1, 3)] == [before[1], before[3]]
+    assert [QWEN in attempt["model_revision"] for attempt in pages[2][before[2] :]] == [True]
+    assert kept.lines("scan.pdf") == [line for page in (1, 2, 3) for line in page_lines(page)]
+
+
 def test_without_the_fallback_model_in_the_cache_no_page_waits_for_it(kept: Kept) -> None:
     shutil.rmtree(kept.ocrd.folder / "hf" / "hub" / f"models--{QWEN.replace('/', '--')}")
     scenario = kept.ocrd.folder / "scenario.json"

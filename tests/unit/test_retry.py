@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from ocrd.domain.models import DOTS_OCR, QWEN2_VL, PromptMode
 from ocrd.domain.quality import Cause
 from ocrd.domain.retry import (
     CAREFUL_CLAIMS,
+    FALLBACK_RUNG,
     FIRST_RUNG,
     MAX_ATTEMPTS,
     MAX_CLAIMS,
@@ -28,6 +30,7 @@ from ocrd.domain.retry import (
     next_rung,
     next_step,
     outage_pause_s,
+    rung_named,
     runs_alone,
 )
 
@@ -107,16 +110,43 @@ def climb(means: Means, causes: Sequence[Cause], *, turn: int = 0) -> list[Rung]
 @given(
     causes=st.lists(st.sampled_from(BAD_CAUSES), min_size=1, max_size=8),
     has_second=st.booleans(),
+    has_fallback=st.booleans(),
     turn=st.sampled_from([0, 90, 180, 270]),
 )
 def test_no_page_is_asked_twice_the_same_way_nor_too_often(
-    causes: list[Cause], has_second: bool, turn: int
+    causes: list[Cause], has_second: bool, has_fallback: bool, turn: int
 ) -> None:
-    rungs = climb(Means(MODES, has_second), causes, turn=turn)
+    rungs = climb(Means(MODES, has_second, has_fallback), causes, turn=turn)
     assert rungs[0] == FIRST_RUNG
     assert len(set(rungs)) == len(rungs)
     assert sum(rung.engine is Engine.FIRST for rung in rungs) <= MAX_MODEL_ATTEMPTS
     assert [rung for rung in rungs if rung.engine is Engine.SECOND] == [SECOND_RUNG] * has_second
+    assert rungs.count(FALLBACK_RUNG) == has_fallback
+    behind = rungs[rungs.index(FALLBACK_RUNG) + 1 :] if has_fallback else []
+    assert all(rung.engine is Engine.SECOND for rung in behind), "no swap back for the same page"
+
+
+@given(causes=st.lists(st.sampled_from(BAD_CAUSES), min_size=1, max_size=8), cut=st.integers(0, 12))
+def test_a_climb_that_is_broken_off_goes_on_where_it_was(causes: list[Cause], cut: int) -> None:
+    means = Means(MODES, has_second=True, has_fallback=True)
+    whole = climb(means, causes)
+    tried = [came(rung, causes[index % len(causes)]) for index, rung in enumerate(whole[:cut])]
+    known = [replace(one, rung=rung_named(one.rung.name)) for one in tried]
+    assert next_rung(known, means) == (whole[cut] if cut < len(whole) else None)
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_model_is_asked_before_the_second_engines_text_is_taken(rotation: int) -> None:
+    means = Means(MODES, has_second=True, has_fallback=True)
+    tried = [came(FIRST_RUNG, Cause.REFUSED), Tried(SECOND_RUNG, Verdict.OK, Cause.NONE, rotation)]
+    rung = next_rung(tried, means)
+    assert rung is not None
+    if rotation:
+        assert rung.rotation == rotation
+        tried.append(came(rung, Cause.REFUSED))
+    assert next_rung(tried, means) == FALLBACK_RUNG
+    tried.append(came(FALLBACK_RUNG, Cause.REFUSED))
+    assert next_rung(tried, means) is None
 
 
 @pytest.mark.parametrize("cause", BAD_CAUSES)
