@@ -13,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.desk import Desk, OpenDocument, RenderedPage
 from ocrd.daemon.landing import Landing, fault_attempt
-from ocrd.domain import quality, retry
+from ocrd.domain import ink, retry
 from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.jobs import PageState, Verdict
@@ -174,7 +174,7 @@ class Feeder:
     ) -> None:
         if isinstance(page, PageFault):
             self._fail(document, claimed.number, page, seconds)
-        elif quality.is_blank(page):
+        elif ink.is_blank(page):
             self._desk.rendered(1)
             with contextlib.suppress(OSError):  # the work folder is emptied at the next start
                 os.unlink(page.path)

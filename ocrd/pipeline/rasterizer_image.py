@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ocrd.domain.documents import MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
-from ocrd.domain.quality import FAINT_CONTRAST, ink_share
+from ocrd.domain.ink import FAINT_CONTRAST, ink_share
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 _PLUGINS = {

@@ -21,7 +21,7 @@ from PIL import Image
 from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize, choose_dpi
-from ocrd.domain.quality import FAINT_CONTRAST, ink_share
+from ocrd.domain.ink import FAINT_CONTRAST, ink_share
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 SIZE_TOLERANCE_PX = 2

@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 from support.stores import recognition
 
 from ocrd.domain.documents import Block, PageImage, Recognition
+from ocrd.domain.ink import BLANK_INK, ink_share, is_blank
 from ocrd.domain.jobs import Verdict
-from ocrd.domain.quality import (
-    BLANK_INK,
-    INK_WITHOUT_TEXT,
-    Cause,
-    Judgement,
-    ink_share,
-    is_blank,
-    judge,
-    score,
-)
+from ocrd.domain.quality import INK_WITHOUT_TEXT, Cause, Judgement, judge, score
 
 
 def page(ink: float, *notes: str) -> PageImage:

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, TiffImagePlugin
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.geometry import RenderSize
-from ocrd.domain.quality import ink_share
+from ocrd.domain.ink import ink_share
 from ocrd.host import files
 from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy

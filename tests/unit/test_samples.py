@@ -16,7 +16,7 @@ from pdf2image.exceptions import PDFPageCountError
 from PIL import Image, ImageChops, ImageSequence, ImageStat
 
 from ocrd.domain.errors import ReasonCode
-from ocrd.domain.quality import BLANK_INK, ink_share
+from ocrd.domain.ink import BLANK_INK, ink_share
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 DOCUMENTS = SAMPLES / "documents"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ocrd.domain.documents import Box, PageImage
 from ocrd.domain.errors import PageFault, ReasonCode
-from ocrd.domain.quality import BLANK_INK, FAINT_CONTRAST, ink_share
+from ocrd.domain.ink import BLANK_INK, FAINT_CONTRAST, ink_share
 
 _TURNS = {
     90: Image.Transpose.ROTATE_270,  # Pillow turns counter-clockwise, we count clockwise
