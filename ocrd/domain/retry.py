@@ -11,7 +11,7 @@ the same way twice. Faults of the server are no attempts: they are not seen here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -118,7 +118,7 @@ _OCR = Rung("ocr", prompt_mode=PromptMode.OCR)
 _STRIPS = Rung("strips", strips=True)
 FALLBACK_RUNG = Rung("fallback", engine=Engine.FALLBACK)
 SECOND_RUNG = Rung("second", engine=Engine.SECOND)
-_TURNS = tuple(Rung(f"turned_{turn}", rotation=turn) for turn in (90, 180, 270))
+_TURNS = tuple(Rung(f"turned_{turn}", rotation=turn) for turn in (180, 90, 270))
 _BY_NAME = {
     rung.name: rung
     for rung in (FIRST_RUNG, _SAMPLING, _REGIONS, _OCR, _STRIPS, FALLBACK_RUNG, SECOND_RUNG, *_TURNS)
@@ -136,7 +136,7 @@ _LADDERS = {
     Cause.WITNESS: (_SAMPLING, _OCR, _STRIPS),
 }
 """By the cause of the last failure. `SECOND_RUNG` before the end looks which way up the page is: the second engine
-finds out, and the model is asked again with the page turned."""
+finds out, and the model is asked again with the page turned; without one, it is turned all ways."""
 
 
 def next_rung(tried: Sequence[Tried], means: Means) -> Rung | None:
@@ -165,8 +165,19 @@ def _rung_of_first(tried: Sequence[Tried], means: Means, *, turned_only: bool) -
     turned = _turned(tried)
     if turned is not None and turned not in done:
         return turned
-    ladder = () if turned_only else _LADDERS.get(asked[-1].cause, ())
+    if turned_only:
+        return None
+    ladder = _ladder(asked[-1].cause, means)
     return next((rung for rung in ladder if rung not in done and _is_possible(rung, means)), None)
+
+
+def _ladder(cause: Cause, means: Means) -> Iterator[Rung]:
+    """Without a second engine that tells which way up the page is, the model is shown it all ways up."""
+    for rung in _LADDERS.get(cause, ()):
+        if rung == SECOND_RUNG and not means.has_second:
+            yield from _TURNS
+        else:
+            yield rung
 
 
 def rung_named(name: str) -> Rung | None:

@@ -184,6 +184,15 @@ def test_a_page_that_the_second_engine_had_to_turn_is_put_to_the_model_turned(tu
     assert next_rung(tried, means) is None, "the second engine's text is good"
 
 
+@pytest.mark.parametrize("cause", [Cause.NO_TEXT, Cause.REFUSED, Cause.HALLUCINATED, Cause.SCRIPTS])
+def test_without_a_second_engine_the_model_is_shown_the_page_all_ways_up(cause: Cause) -> None:
+    rungs = climb(Means(MODES), [cause])
+    assert {rung.rotation for rung in rungs} >= {0, 90, 180}
+    assert len(rungs) == MAX_MODEL_ATTEMPTS
+    good = [came(rung, cause) for rung in rungs[:3]]
+    assert next_rung([*good, Tried(rungs[3], Verdict.OK, Cause.NONE)], Means(MODES)) is None
+
+
 def test_loops_are_met_with_another_sampling_then_regions_then_strips() -> None:
     rungs = climb(Means(MODES, has_second=True), [Cause.LOOP])
     assert [rung.name for rung in rungs] == ["first", "sampling", "regions", "strips", "second"]
