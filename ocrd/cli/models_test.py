@@ -110,14 +110,14 @@ def _circumstances(settings: Settings, hub: str, at: datetime, trials: list[Tria
         with contextlib.suppress(gpu.GpuMissing):
             card = gpu.named_card(settings.server.gpus)
             name, memory = card.name, card.total_mib
-    plan = next((one.plan for one in trials if one.plan), None) or {}
+    started = next((one for one in trials if one.image), None)
     return Circumstances(
         at=at,
         version=__version__,
         gpu=name,
         gpu_mib=memory,
-        image=plan.get("image", ""),
-        vllm=plan.get("version") or "",
+        image="" if started is None else started.image,
+        vllm="" if started is None else started.version,
         hub=hub,
     )
 

@@ -192,9 +192,10 @@ class Supervisor:
             return
         self._notifier.send(watchdog=1)
         facts = self._facts(parts)
-        if force or facts != last or now - at >= HEARTBEAT_S:
+        lasting = _without_counters(facts)
+        if force or lasting != last or now - at >= HEARTBEAT_S:
             parts.stores.commands.set_fact("heartbeat", facts)
-            self._last_beat = (now, facts)
+            self._last_beat = (now, lasting)
 
     def _facts(self, parts: build.Parts) -> dict[str, Any]:
         outage = parts.worker.outage
@@ -240,6 +241,18 @@ class Supervisor:
         self._signals += 1
         if self._signals > 1:
             os._exit(128 + number)
+
+
+_COUNTERS = {"eta_s", "phases", "retry_in_s", "oldest_parked_s", "reason"}
+
+
+def _without_counters(facts: dict[str, Any]) -> dict[str, Any]:
+    """What is worth a write to the disk at once: not a time that runs."""
+    plain = dict(facts)
+    for part in ("server", "shifts"):
+        if plain[part] is not None:
+            plain[part] = {key: value for key, value in plain[part].items() if key not in _COUNTERS}
+    return plain
 
 
 @contextlib.contextmanager

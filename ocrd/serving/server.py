@@ -153,7 +153,6 @@ class ModelServer:
         self._running: Running | None = None
         self._order: StartOrder | None = None
         self._startup: StartupLog | None = None
-        self._phase_since: tuple[StartPhase, float] | None = None
         self._diagnosis: Diagnosis | None = None
         self._retry_at: float | None = None
         self._strikes = 0
@@ -168,7 +167,6 @@ class ModelServer:
         self._turning_away = False
         self._closing = False
         self._keep = False
-        self._setup_s = 0.0
         self._thread = Thread(target=self._own, name="model-server", daemon=True)
 
     # --- for everyone ---------------------------------------------------------------------------------------
@@ -304,15 +302,11 @@ class ModelServer:
         """Where the server is."""
         return self._state
 
-    @property
-    def setup_s(self) -> float:
-        """Seconds that were spent on starting and stopping, in all."""
-        return self._setup_s
-
     def facts(self) -> dict[str, Any]:
         """What `ocrd status` tells."""
         with self._changed:
             order, now = self._order, time.monotonic()
+            details = {} if order is None else order.details
             running = self._running
             ready = self._state is ServerState.READY
             return {
@@ -324,8 +318,9 @@ class ModelServer:
                 "wanted": self._wanted,
                 "url": running.endpoint.base_url if running is not None and ready else None,
                 "container": running.short_id if running is not None else None,
-                "image": order.image_id if order is not None else None,
-                "plan": dict(order.details) if order is not None else None,
+                "image": details.get("image"),
+                "version": details.get("version"),
+                "plan": details.get("plan"),
                 "asleep": self._asleep,
                 "retry_in_s": None if self._retry_at is None else round(max(0.0, self._retry_at - now), 1),
                 "failure": self._diagnosis.failure.value if self._diagnosis and not ready else None,
@@ -464,7 +459,6 @@ class ModelServer:
         except ContainerFault as fault:
             diagnosis = fault.diagnosis
         seconds = time.monotonic() - began
-        self._setup_s += seconds
         if diagnosis is not None:
             if self._order is not None:
                 self._note(self._order, started_at, seconds, diagnosis)
@@ -697,7 +691,6 @@ class ModelServer:
         """Drain, stop, and wait until the memory is back."""
         running = self._running
         assert running is not None, "called for what runs"
-        began = time.monotonic()
         if self._state is ServerState.READY:
             self._move(ServerState.DRAINING)
             self._drain(running)
@@ -709,7 +702,6 @@ class ModelServer:
             self._order = None
         self._move(ServerState.SETTLING)
         self._settle(running.free_before)
-        self._setup_s += time.monotonic() - began
         self._move(ServerState.ABSENT)
 
     def _drain(self, running: Running) -> None:

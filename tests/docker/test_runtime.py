@@ -13,7 +13,7 @@ from typing import Any
 
 import docker
 import pytest
-from support.containers import ROOT, host_mounts
+from support.containers import host_mounts
 from support.running import wait_until
 
 from ocrd.domain.serving import Container, ContainerFault, ContainerSpec, Failure, Mount
@@ -244,4 +244,3 @@ def test_the_tests_engine_is_described(runtime: DockerRuntime) -> None:
     described = runtime.describe()
     assert described.version
     assert "runc" in described.runtimes
-    assert ROOT.exists()

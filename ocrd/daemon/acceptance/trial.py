@@ -52,6 +52,8 @@ class Trial:
     hint: str = ""
     start_s: float | None = None
     phases: dict[str, float] | None = None
+    image: str = ""
+    version: str = ""
     plan: dict[str, Any] | None = None
     vram_before_mib: int | None = None
     vram_peak_mib: int | None = None
@@ -105,6 +107,7 @@ class _Turn:
         self._before = managed.planner.free_mib()
         self._least = self._before
         self._said = ""
+        self._facts: dict[str, Any] = managed.server.facts()
 
     def take(self) -> Trial:
         """Start, ask, stop."""
@@ -114,15 +117,15 @@ class _Turn:
         problem = self._await_ready(model)
         start_s = time.monotonic() - began
         facts = self._server.facts()
-        plan = facts["plan"]
+        self._facts = facts
         readings, crashed = (None, None) if problem else self._ask(model)
         stop_s = self._stop()
         if problem is not None:
             refused = facts["state"] == ServerState.REFUSED
-            return self._failed(problem, Verdict.REFUSED if refused else Verdict.FAILED, start_s, plan)
+            return self._failed(problem, Verdict.REFUSED if refused else Verdict.FAILED, start_s)
         if readings is None:
             assert crashed is not None, "one of the two"
-            return self._failed(crashed, Verdict.FAILED, start_s, plan)
+            return self._failed(crashed, Verdict.FAILED, start_s)
         bad = sum(page.catastrophic for page in readings.pages)
         works = bad * 2 < len(readings.pages)
         return Trial(
@@ -132,7 +135,7 @@ class _Turn:
             reason="" if works else f"{bad} of {len(readings.pages)} pages were not read",
             start_s=round(start_s, 1),
             phases=facts["phases"],
-            plan=plan,
+            **self._start(),
             vram_before_mib=self._before,
             vram_peak_mib=self._peak(),
             readings=readings,
@@ -140,9 +143,12 @@ class _Turn:
             vram_given_back=self._given_back(),
         )
 
-    def _failed(
-        self, problem: Diagnosis, verdict: Verdict, seconds: float, plan: dict[str, Any] | None
-    ) -> Trial:
+    def _start(self) -> dict[str, Any]:
+        """What was started."""
+        facts = self._facts
+        return {"image": facts["image"] or "", "version": facts["version"] or "", "plan": facts["plan"]}
+
+    def _failed(self, problem: Diagnosis, verdict: Verdict, seconds: float) -> Trial:
         return Trial(
             model=self._cached.model,
             verdict=verdict,
@@ -151,7 +157,7 @@ class _Turn:
             reason=problem.message,
             hint=problem.hint,
             start_s=round(seconds, 1),
-            plan=plan,
+            **self._start(),
             vram_before_mib=self._before,
             vram_peak_mib=self._peak(),
             vram_given_back=self._given_back(),
