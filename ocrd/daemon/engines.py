@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # imported where they are used: the engine starts the sooner
     from ocrd.domain.retry import Means
     from ocrd.pipeline.recognizer.vllm import ServerOptions
 
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
+"""One of them is there with any driver, the last under WSL2: to look is quicker than to ask NVML."""
 ENGINE_GROUP = "ocrd.engines"
 """Entry points of this group are functions from Settings to a Recognizer; `[engine] kind` names one."""
 INTAKE_THREADS = 2
@@ -229,9 +232,12 @@ def choose_engine(settings: Settings) -> tuple[str, str]:
 
 def find_gpu(settings: Settings) -> tuple[bool, str]:
     """Whether a model server of our own can be thought of here, and why (not)."""
+    needs_gpu = settings.server.gpus != ("none",)
+    if needs_gpu and not any(map(os.path.exists, _GPU_DEVICES)) and shutil.which("nvidia-smi") is None:
+        return False, "there is no NVIDIA GPU here"
     if importlib.util.find_spec("docker") is None:
         return False, "the docker package is not installed: pip install 'ocrd-daemon[gpu]'"
-    if settings.server.gpus == ("none",):
+    if not needs_gpu:
         return True, "[server] gpus is none: the model is served without a GPU"
     from ocrd.serving import gpu
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def test_a_list_that_is_none_is_refused_by_name(tmp_path: Path, text: str | None
     with pytest.raises(ConfigError, match=r"working_models\.json") as caught:
         chosen_models(named(path))
     assert "ocrd models test" in caught.value.hint
+
+
+def test_a_gpu_that_a_program_tells_of_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, NVIDIA GeForce RTX 5070 Ti Laptop GPU, 12227, 10700, 1527'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert find_gpu(Settings()) == (True, "there is a GPU: NVIDIA GeForce RTX 5070 Ti Laptop GPU")
+
+
+def test_without_any_sign_of_a_gpu_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if any(map(os.path.exists, ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"))):
+        pytest.skip("this machine has a GPU; runs on one without")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_gpu(Settings()) == (False, "there is no NVIDIA GPU here")
 
 
 def test_a_server_without_a_gpu_has_to_be_asked_for() -> None:
