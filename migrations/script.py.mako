@@ -2,6 +2,8 @@
 
 Revision: ${up_revision}, after ${down_revision | comma,n}.
 """
+# Add what can be added: `batch_alter_table` rebuilds the table, and the triggers on `documents` and `pages` that keep
+# `counts` are lost with the old one. If it has to be, make them anew as 0001 does. Then: migrations/snapshot.py.
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         code: ExitCode = arguments.handler(arguments)
+        sys.stdout.flush()  # here, where it can be told that the disk is full
     except OcrdError as err:
         print(f"ocrd: {clean(str(err))}", file=sys.stderr)
         if err.hint:
@@ -56,6 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # `ocrd jobs | head`: nobody reads on, and Python must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return int(ExitCode.OK)
+    except OSError as err:
+        if err.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO} or err.filename is not None:
+            raise
+        _drop_output()
+        print(f"ocrd: the output cannot be written: {err.strerror}", file=sys.stderr)
+        return int(ExitCode.FAILED)
     return int(code)
+
+
+def _drop_output() -> None:
+    """What is still to be printed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,7 @@ from ocrd.cli.common import (
     load_settings,
 )
 from ocrd.cli.orders import send_order
-from ocrd.domain.errors import ExitCode, ServiceMissing
+from ocrd.domain.errors import ExitCode, ServiceMissing, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
 
@@ -58,6 +58,11 @@ def handle_start(arguments: argparse.Namespace) -> ExitCode:
     """Run `models start`."""
     settings, state = load_settings(arguments), find_state(arguments)
     if files.is_locked(runtime.lock_path(state)):
+        if arguments.model:
+            raise UsageError(
+                "the daemon runs: it starts the model of its settings",
+                hint="set [server] model, and restart it",
+            )
         return send_order(arguments, "models_start", {})
     from ocrd.daemon.driving import driven, held, opened
     from ocrd.daemon.managed import chosen_models

@@ -580,3 +580,16 @@ def test_a_store_is_made_once_and_private(cli: Cli) -> None:
 @pytest.mark.parametrize("line", ["db check", "db backup"])
 def test_what_is_not_there_is_not_checked_or_copied(cli: Cli, line: str) -> None:
     assert "there is no store" in cli.run(line, code=1).stderr
+
+
+def test_an_output_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ocrd", "jobs", "--json", "--state", str(tmp_path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "ocrd: the output cannot be written: No space left on device\n"
