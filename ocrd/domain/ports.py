@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from threading import Event
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ocrd.domain.documents import PageImage, Recognition, Request
-from ocrd.domain.serving import Container, ContainerEngine, ContainerSpec, Image
+
+if TYPE_CHECKING:  # only a model server of our own needs it at run time
+    from ocrd.domain.serving import Container, ContainerEngine, ContainerSpec, Image
 
 
 class Recognizer(Protocol):
