@@ -11,6 +11,7 @@ from typing import Any
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings, print_json
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.serving import hf_cache
+from ocrd.serving.catalog import load_catalog
 from ocrd.serving.hf_cache import CachedModel, Prunable, Pruned
 
 SCHEMA = "ocrd.models.inspect/1"
@@ -43,7 +44,8 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     if arguments.yes and not arguments.prune:
         raise UsageError("--yes answers the question of --prune", hint="add --prune")
     hub = _hub(arguments)
-    found = hf_cache.inspect_cache(hub)
+    unserved = load_catalog(load_settings(arguments).server.catalog or None).unserved_architectures
+    found = [hf_cache.servable(one, unserved) for one in hf_cache.inspect_cache(hub)]
     waste = hf_cache.prunable(hub) if arguments.prune else []
     if arguments.json:
         return _handle_json(hub, found, waste, arguments)

@@ -178,6 +178,11 @@ class Catalog:
         """The entry of a model; names are compared without regard to case, as Hugging Face does."""
         return next((entry for entry in self.entries if entry.model.lower() == model.lower()), None)
 
+    @property
+    def unserved_architectures(self) -> frozenset[str]:
+        """Architectures that no version of vLLM is known to have."""
+        return frozenset(one.architecture for one in self.entries if one.min_vllm == "" and one.architecture)
+
     def nearest(self, model: str) -> str:
         """A name like it; '' if there is none."""
         names = [entry.model for entry in self.entries]

@@ -183,25 +183,19 @@ def inspect_model(hub: str, model: str) -> CachedModel:
         )
 
 
-def with_image(cached: CachedModel, known_architectures: AbstractSet[str]) -> CachedModel:
-    """The same, unservable if it is complete and the image's server does not know its architecture.
-
-    An empty set says that nothing is known of the image: then nothing changes.
-    """
-    if cached.state is not CacheState.COMPLETE or not known_architectures:
-        return cached
-    if cached.architecture in known_architectures:
+def servable(cached: CachedModel, unserved: AbstractSet[str]) -> CachedModel:
+    """The same, but unservable if it is complete and no server loads it: `unserved` are the architectures that no
+    version of vLLM is known to have."""
+    if cached.state is not CacheState.COMPLETE or (
+        cached.architecture and cached.architecture not in unserved
+    ):
         return cached
     if not cached.architecture:
         reason = "config.json names no architecture, so no server knows how to load it"
     else:
-        reason = f"the image's vLLM does not know the architecture {cached.architecture} of config.json"
-    return replace(
-        cached,
-        state=CacheState.UNSERVABLE,
-        reason=reason,
-        hint="use another model, or an image with a version of vLLM that supports it",
-    )
+        reason = f"no version of vLLM is known to have the architecture {cached.architecture} of config.json"
+    hint = f"use another model; or see for yourself: ocrd models test {cached.model}"
+    return replace(cached, state=CacheState.UNSERVABLE, reason=reason, hint=hint)
 
 
 def _bare(model: str, reason: str, hint: str) -> CachedModel:

@@ -268,3 +268,9 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, said: str) 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.toml cannot be read"):
         load_catalog(str(tmp_path / "nothing.toml"))
+
+
+def test_architectures_that_no_server_has_are_told() -> None:
+    unserved = load_catalog(None).unserved_architectures
+    assert "HfMoondream" in unserved
+    assert not unserved & {"DotsOCRForCausalLM", "Qwen2VLForConditionalGeneration"}

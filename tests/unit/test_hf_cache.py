@@ -429,24 +429,24 @@ def test_every_truncation_is_found(tmp_path_factory: pytest.TempPathFactory, cut
 
 def test_an_architecture_that_the_image_does_not_know(whole: Repository) -> None:
     found = inspect(whole)
-    assert hf_cache.with_image(found, {"Qwen2VLForConditionalGeneration"}) == found
-    assert hf_cache.with_image(found, frozenset()) == found
-    refused = hf_cache.with_image(found, {"LlamaForCausalLM"})
+    assert hf_cache.servable(found, {"HfMoondream"}) == found
+    assert hf_cache.servable(found, frozenset()) == found
+    refused = hf_cache.servable(found, {"Qwen2VLForConditionalGeneration"})
     assert refused.state is CacheState.UNSERVABLE
-    assert "does not know the architecture Qwen2VLForConditionalGeneration" in refused.reason
+    assert "no version of vLLM is known to have the architecture Qwen2VL" in refused.reason
     assert refused.hint
 
 
 def test_a_model_without_an_architecture(whole: Repository) -> None:
     whole.remove("config.json")
     whole.add("config.json", b'{"architectures": []}')
-    refused = hf_cache.with_image(inspect(whole), {"LlamaForCausalLM"})
+    refused = hf_cache.servable(inspect(whole), {"HfMoondream"})
     assert (refused.state, "names no architecture" in refused.reason) == (CacheState.UNSERVABLE, True)
 
 
 def test_a_broken_model_stays_broken(whole: Repository) -> None:
     whole.remove("config.json")
-    assert hf_cache.with_image(inspect(whole), {"LlamaForCausalLM"}).state is CacheState.INCOMPLETE
+    assert hf_cache.servable(inspect(whole), {"HfMoondream"}).state is CacheState.INCOMPLETE
 
 
 # --- where it is --------------------------------------------------------------------------------------------

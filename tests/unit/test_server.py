@@ -37,6 +37,8 @@ class Plans:
     smaller: int = 0
     refuse: Refusal | None = None
     size: int = 0
+    memory: list[int] = field(default_factory=list)
+    """What is free at each look; the last stays."""
     worked_with: list[int] = field(default_factory=list)
 
     def order(self, model: str) -> StartOrder:
@@ -59,7 +61,9 @@ class Plans:
         self.worked_with.append(int(order.spec.command[0]))
 
     def free_mib(self) -> int | None:
-        return None
+        if not self.memory:
+            return None
+        return self.memory.pop(0) if len(self.memory) > 1 else self.memory[0]
 
     def forgive(self) -> None:
         pass
@@ -167,6 +171,28 @@ def test_a_swap_waits_for_the_requests_in_hand_and_runs_one_container_at_a_time(
     with rig.lease(QWEN) as endpoint:
         assert endpoint.model == QWEN
     assert rig.runtime.most_at_once == 1
+
+
+def test_the_next_model_waits_until_the_memory_of_the_last_is_back(rigs: Rigs) -> None:
+    rig = rigs(patience=Patience(stop_s=1, settle_s=10))
+    rig.plans.memory = [10_000]
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.READY)
+    rig.plans.memory = [3000, 3100, 9950]
+    rig.server.want(QWEN)
+    with rig.lease(QWEN):
+        assert rig.plans.memory == [9950]
+
+
+def test_memory_that_someone_else_has_taken_is_not_waited_for_for_ever(rigs: Rigs) -> None:
+    rig = rigs(patience=Patience(stop_s=1, settle_s=60))
+    rig.plans.memory = [10_000]
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.READY)
+    rig.plans.memory = [4000]
+    rig.server.want(QWEN)
+    with rig.lease(QWEN):
+        pass
 
 
 def test_giving_the_gpu_back_leaves_no_container(rigs: Rigs) -> None:
