@@ -46,6 +46,7 @@ PERMANENT = frozenset(
         Failure.BAD_ARGUMENT,
         Failure.CACHE_READ_ONLY,
         Failure.CANARY_FAILED,
+        Failure.WSL_UVA,
     }
 )
 """Starting the same model from the same image with the same settings again would end the same way."""
@@ -54,13 +55,11 @@ STEPS_DOWN = frozenset(
         Failure.VRAM_BUSY,
         Failure.NO_KV,
         Failure.KV_TOO_SMALL,
-        Failure.PROFILING_RACE,
         Failure.CUDA_OOM,
         Failure.WSL_RESIDENCY,
-        Failure.WSL_UVA,
     }
 )
-"""A smaller plan, or the same once more, may help at once."""
+"""A smaller plan may help at once."""
 UNMET = frozenset({Failure.NO_GPU, Failure.IMAGE_MISSING, Failure.MODEL_INCOMPLETE})
 """Something is missing that only the user can provide; looked for again now and then."""
 UNCOUNTED = frozenset({Failure.ENGINE_UNAVAILABLE, Failure.KILLED})

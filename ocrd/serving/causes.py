@@ -294,34 +294,6 @@ CAUSES: tuple[Cause, ...] = (
 )
 """Earlier rows win. Lines of level DEBUG, INFO and WARNING are not searched: they tell of settings, not of causes."""
 
-PERMANENT = frozenset(
-    {
-        Failure.WSL_UVA,
-        Failure.UNSUPPORTED_MODEL,
-        Failure.NEEDS_REMOTE_CODE,
-        Failure.MODEL_INCOMPLETE,
-        Failure.CACHE_READ_ONLY,
-        Failure.BAD_ARGUMENT,
-        Failure.NO_GPU,
-        Failure.IMAGE_MISSING,
-    }
-)
-
-STEPPED = frozenset({Failure.NO_KV, Failure.KV_TOO_SMALL, Failure.CUDA_OOM, Failure.WSL_RESIDENCY})
-
-
-def is_permanent(failure: Failure) -> bool:
-    """Whether the same start fails again until the model, the image, the settings or the machine change."""
-    return failure in PERMANENT
-
-
-def steps_down(failure: Failure) -> bool:
-    """Whether a start with smaller settings may work: the model itself is not to blame.
-
-    Not VRAM_BUSY: there another program has the memory; the plan is made anew with what is free, or waits.
-    """
-    return failure in STEPPED
-
 
 def diagnose(
     log: str, *, exit_code: int | None, oom_killed: bool, was_ready: bool, asked: bool, error: str

@@ -17,7 +17,7 @@ from ocrd.host import mounts
 from ocrd.serving import gpu, versions
 from ocrd.serving.catalog import Catalog, CatalogEntry, uncatalogued
 from ocrd.serving.hf_cache import CachedModel, CacheState, inspect_model
-from ocrd.serving.server import Refusal, StartOrder
+from ocrd.serving.server import Records, Refusal, StartOrder
 from ocrd.serving.shapes import read_shape
 from ocrd.serving.spec import ServedModel, ServeOptions, build_spec
 from ocrd.serving.startup import StartPhase, StartupLog
@@ -57,7 +57,7 @@ class PastStart(Protocol):
         """Plan, phases and measures."""
 
 
-class Past(Protocol):
+class Past(Records, Protocol):
     """What the store knows of earlier starts; also where new ones are noted."""
 
     def last_start(self, model: str, image_id: str, *, good: bool | None = None) -> PastStart | None:
@@ -68,20 +68,6 @@ class Past(Protocol):
 
     def pin_image(self, image_id: str) -> None:
         """Stay with this image."""
-
-    def note_start(
-        self,
-        *,
-        model: str,
-        image_id: str,
-        spec: str,
-        started_at: float,
-        seconds: float,
-        failure: str,
-        message: str,
-        details: Mapping[str, Any],
-    ) -> None:
-        """Remember a start."""
 
 
 class CataloguePlanner:

@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 from ocrd.domain.serving import Diagnosis, Failure
 from ocrd.serving.causes import (
     CAUSES,
-    PERMANENT,
-    STEPPED,
     diagnose,
-    is_permanent,
     plain_line,
     root_line,
-    steps_down,
 )
 
 CORE = "\x1b[0;36m(EngineCore_DP0 pid=61)\x1b[0;0m ERROR 11-23 14:02:11 [core.py:842] "
@@ -398,14 +394,6 @@ def test_prefixes_and_colours_are_stripped() -> None:
     assert plain_line(CORE + "ValueError: x") == "ValueError: x"
     assert plain_line("(Worker_TP0 pid=7) (EngineCore pid=1) INFO 11-23 14:00:00 [a.py:1] hm") == "hm"
     assert plain_line("INFO:     Application startup complete.") == "Application startup complete."
-
-
-def test_a_failure_is_permanent_or_has_a_smaller_step_but_not_both() -> None:
-    assert not PERMANENT & STEPPED
-    assert is_permanent(Failure.UNSUPPORTED_MODEL)
-    assert not is_permanent(Failure.VRAM_BUSY)
-    assert steps_down(Failure.CUDA_OOM)
-    assert not steps_down(Failure.NO_GPU)
 
 
 ANY_TEXT = st.one_of(
