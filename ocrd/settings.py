@@ -231,7 +231,28 @@ class LogSettings:
         "info", "Least important message shown.", choices=("debug", "info", "warning", "error")
     )
     format: str = _option(
-        "auto", "`console`, `json`, or `auto`: console on a terminal.", choices=("auto", "console", "json")
+        "auto",
+        "`console`, `journal` (for systemd's journal), `json`, or `auto`: console on a terminal, journal under systemd, "
+        "else json.",
+        choices=("auto", "console", "journal", "json"),
+    )
+    file: str = _option(
+        "auto",
+        "Also a log file, in JSON; `auto`: STATE/ocrd.log for a daemon that does not run under systemd; empty: none.",
+    )
+    file_mib: int = _option(10, "The log file is renamed and begun anew at this size.", low=1)
+    files_kept: int = _option(5, "So many renamed log files are kept.", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Figures for Prometheus; needs the extra `metrics`."""
+
+    listen: str = _option(
+        "", 'Address of the metrics page, on this machine only: "127.0.0.1:9464"; empty: none.'
+    )
+    textfile: str = _option(
+        "", "A *.prom file for the node exporter's textfile collector, renewed every 15 s; empty: none."
     )
 
 
@@ -257,6 +278,7 @@ class Settings:
     output: OutputSettings = field(default_factory=OutputSettings)
     state: StateSettings = field(default_factory=StateSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     daemon: DaemonSettings = field(default_factory=DaemonSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
