@@ -263,6 +263,11 @@ class DaemonSettings:
     stop_timeout_s: float = _option(
         20.0, "On a stop, pages in hand may finish within so many seconds; then they are given back.", low=0
     )
+    hang_grace_s: float = _option(
+        120.0,
+        "Work that is so much later than its deadline hangs: systemd is told no more that ocrd lives, and starts it anew.",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

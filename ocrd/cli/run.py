@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
 from ocrd.host import files
+from ocrd.host.notify import Notifier
 from ocrd.settings import Settings, state_dir
 
 if TYPE_CHECKING:
@@ -42,11 +44,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> ExitCode:
     """Run."""
-    settings = load_settings(arguments)
-    if arguments.inbox:
-        settings = settings.with_value("inbox", "paths", arguments.inbox, "--inbox")
-    if arguments.engine:
-        settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
+    notifier = Notifier.taken_from(os.environ)  # before there are children
+    faulthandler.enable()  # systemd's watchdog ends a hanging daemon with SIGABRT: the log then tells where it hung
+    settings = _settings_of(arguments)
     roots = check_inboxes(settings)
 
     from ocrd.daemon.engines import build_engines, build_rasterizer
@@ -55,13 +55,24 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         contextlib.closing(build_engines(settings)) as engines,
         contextlib.closing(build_rasterizer(settings)) as rasterizer,
     ):
-        return _run(arguments, settings, roots, rasterizer, engines)
+        return _run(arguments, settings, roots, notifier, rasterizer, engines)
+
+
+def _settings_of(arguments: argparse.Namespace) -> Settings:
+    """The settings with what the command line says; also when they are read again."""
+    settings = load_settings(arguments)
+    if arguments.inbox:
+        settings = settings.with_value("inbox", "paths", arguments.inbox, "--inbox")
+    if arguments.engine:
+        settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
+    return settings
 
 
 def _run(
     arguments: argparse.Namespace,
     settings: Settings,
     roots: tuple[bytes, ...],
+    notifier: Notifier,
     rasterizer: Rasterizer,
     engines: Engines,
 ) -> ExitCode:
@@ -73,13 +84,26 @@ def _run(
     gc.enable()
     state = state_dir(settings)
     show_bar = arguments.once and sys.stderr.isatty()
-    # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
-    logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
+
+    def configure_logs(settings: Settings) -> None:
+        # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
+        logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
+
+    configure_logs(settings)
     if not arguments.once:
-        return Supervisor(Run(settings, state, roots, once=False), rasterizer, engines).run()
+        run = Run(
+            settings=settings,
+            state=state,
+            roots=roots,
+            once=False,
+            notifier=notifier,
+            reread=lambda: _settings_of(arguments),
+            configure_logs=configure_logs,
+        )
+        return Supervisor(run, rasterizer, engines).run()
     began = time.time()
     with _Bar(shown=show_bar) as bar:
-        run = Run(settings, state, roots, once=True, progress=bar.update)
+        run = Run(settings=settings, state=state, roots=roots, once=True, progress=bar.update)
         code = Supervisor(run, rasterizer, engines).run()
     failed = _print_summary(state, roots, began)
     return ExitCode.FAILED if code is ExitCode.OK and failed else code

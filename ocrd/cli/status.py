@@ -108,6 +108,7 @@ def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, no
         "since_s": round(now - heartbeat["started_at"], 1) if "started_at" in heartbeat else None,
         "heartbeat_age_s": None if beat_at is None else round(now - beat_at, 1),
         "inboxes": heartbeat.get("inboxes", []),
+        "restart_for": heartbeat.get("restart_for", []),
     }
 
 
@@ -123,6 +124,9 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
     """The status for people."""
     yield _daemon_line(status)
     yield f"store      {clean(status['state'])}"
+    if status["daemon"].get("restart_for"):
+        changed = clean(", ".join(status["daemon"]["restart_for"]))
+        yield f"settings   changed, and count after a restart: {changed}"
     for inbox in status["daemon"]["inboxes"]:
         yield f"inbox      {_inbox_line(inbox)}"
     if status["engine"]:

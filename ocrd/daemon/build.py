@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.engines import Engines, raster_workers, server_wait_s
@@ -54,6 +55,12 @@ class Parts:
     worker: Worker
     receiver: Receiver
     orders: Orders
+    publisher: Publisher
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Let the options of `reloading.AT_ONCE` count."""
+        self.receiver.reconfigure(settings.inbox)
+        self.publisher.reconfigure(**_wanted_outputs(settings))
 
 
 def open_stores(folder: str, clock: Clock | None = None) -> Stores:
@@ -92,15 +99,7 @@ def build(
     once: bool,
 ) -> Parts:
     """Put a daemon together."""
-    output = settings.output
-    publisher = Publisher(
-        stores.outputs,
-        formats=output.formats,
-        error_file=output.error_file,
-        renderers=renderers(
-            tables="html" if output.tables == "html" else "pipe", headers=output.page_headers
-        ),
-    )
+    publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
     finisher = Finisher(stores.documents, stores.pages, publisher)
     admission = Admission(
         rasterizer, max_bytes=settings.limits.file_mib << 20, fingerprint=fingerprint(settings)
@@ -140,4 +139,15 @@ def build(
         once=once,
     )
     orders = Orders(stores.commands, stores.documents, worker, fingerprint=fingerprint(settings))
-    return Parts(stores, rasterizer, engines, worker, receiver, orders)
+    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher)
+
+
+def _wanted_outputs(settings: Settings) -> dict[str, Any]:
+    output = settings.output
+    return {
+        "formats": output.formats,
+        "error_file": output.error_file,
+        "renderers": renderers(
+            tables="html" if output.tables == "html" else "pipe", headers=output.page_headers
+        ),
+    }

@@ -11,9 +11,10 @@ import os
 import shutil
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ocrd.daemon.promises import Promises, PromisingRecognizer
 from ocrd.domain.documents import Request
 from ocrd.domain.errors import ConfigError, ServiceMissing
 from ocrd.domain.models import PromptMode
@@ -62,6 +63,8 @@ class Engines:
     managed: Managed | None = None
     why: str = ""
     """Why `auto` chose these."""
+    promises: Promises = field(default_factory=Promises)
+    """What the work of these engines, and with them, is held to."""
 
     @property
     def may_park(self) -> bool:
@@ -96,24 +99,39 @@ class Engines:
 def build_engines(settings: Settings) -> Engines:
     """The engines that the settings name. Raises ServiceMissing or ConfigError; they start in the background."""
     kind, why = choose_engine(settings)
+    promises = Promises(grace_s=settings.daemon.hang_grace_s)
     if kind == "vllm":
-        return _build_vllm(settings) if settings.vllm.base_url else _build_managed(settings, why)
+        build = _build_vllm if settings.vllm.base_url else _build_managed
+        return build(settings, why, promises)
     first = (
         _build_embedded(settings, engine_workers(settings))
         if kind == "embedded"
         else _build_plugin(settings, kind)
     )
-    return Engines(first=first, name=kind, request=_embedded_request(settings), why=why)
+    return Engines(
+        first=PromisingRecognizer(first, promises),
+        name=kind,
+        request=_embedded_request(settings),
+        why=why,
+        promises=promises,
+    )
 
 
-def _build_vllm(settings: Settings) -> Engines:
+def _build_vllm(settings: Settings, why: str, promises: Promises) -> Engines:
     from ocrd.pipeline.recognizer.vllm import VllmRecognizer
 
     first = VllmRecognizer(server_options(settings))
-    return Engines(first=first, name="vllm", server=first, **_beside_a_model(settings))
+    return Engines(
+        first=PromisingRecognizer(first, promises),
+        name="vllm",
+        server=first,
+        why=why,
+        promises=promises,
+        **_beside_a_model(settings, promises),
+    )
 
 
-def _build_managed(settings: Settings, why: str) -> Engines:
+def _build_managed(settings: Settings, why: str, promises: Promises) -> Engines:
     """A model in a container of ours. The container is started later, by whoever has the store."""
     from ocrd.daemon.managed import build_managed
 
@@ -122,6 +140,7 @@ def _build_managed(settings: Settings, why: str) -> Engines:
         server_options(settings),
         patience_s=server_wait_s(settings),
         slots=settings.server.max_num_seqs,
+        promises=promises,
     )
     return Engines(
         first=managed.main,
@@ -130,15 +149,17 @@ def _build_managed(settings: Settings, why: str) -> Engines:
         fallback=managed.fallback,
         managed=managed,
         why=why,
-        **_beside_a_model(settings),
+        promises=promises,
+        **_beside_a_model(settings, promises),
     )
 
 
-def _beside_a_model(settings: Settings) -> dict[str, Any]:
+def _beside_a_model(settings: Settings, promises: Promises) -> dict[str, Any]:
     """The embedded engine as second reader and as witness, and what a model is asked."""
     from ocrd.daemon.witnessing import Witnesses
 
-    second, second_request = _build_second(settings), _embedded_request(settings)
+    embedded, second_request = _build_second(settings), _embedded_request(settings)
+    second = None if embedded is None else PromisingRecognizer(embedded, promises)
     return {
         "request": Request(languages=settings.engine.languages, timeout_s=settings.vllm.page_timeout_s),
         "second": second,

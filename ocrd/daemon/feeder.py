@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from threading import Event, Lock
 from time import monotonic
 
@@ -12,6 +11,7 @@ from structlog.contextvars import bound_contextvars
 
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.desk import Desk, OpenDocument, RenderedPage
+from ocrd.daemon.engines import Engines
 from ocrd.daemon.landing import Landing, fault_attempt
 from ocrd.domain import ink, retry
 from ocrd.domain.documents import PageImage
@@ -37,13 +37,13 @@ class Feeder:
         pages: PageStore,
         admission: Admission,
         rasterizer: Rasterizer,
-        may_park: Callable[[], bool],
+        engines: Engines,
         folder: str,
         abort: Event,
     ) -> None:
         self._desk = desk
         self._landing = landing
-        self._may_park = may_park
+        self._engines = engines
         self._documents = documents
         self._pages = pages
         self._admission = admission
@@ -71,7 +71,7 @@ class Feeder:
         """The next pages of the oldest open document that has any, else of a newly claimed one. Parked pages have
         their turn while the fallback model is there, or when there will be none."""
         with self._claiming:
-            if self._desk.side is Side.FALLBACK or not self._may_park():
+            if self._desk.side is Side.FALLBACK or not self._engines.may_park:
                 window = self._next_parked(room)
                 if window is not None or self._desk.side is Side.FALLBACK:
                     return window
@@ -154,9 +154,10 @@ class Feeder:
         assert identity is not None, "a document whose file is gone is ended, not rendered"
         began = monotonic()
         try:
-            rendered = self._rasterizer.render(
-                job.path, identity, job.media_type, numbers, folder=self._folder, stop=self._abort
-            )
+            with self._engines.promises.made(f"rendering {job.name}", self._rasterizer.limit_s(len(numbers))):
+                rendered = self._rasterizer.render(
+                    job.path, identity, job.media_type, numbers, folder=self._folder, stop=self._abort
+                )
         except (SourceChanged, ServerFault, ChildStopped) as err:
             if isinstance(err, SourceChanged):
                 self._desk.end(document, (err.code, str(err)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
 
+from ocrd.daemon.promises import Promises, PromisingRecognizer
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import ConfigError, ServerFault, Stopped
 from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
@@ -33,8 +34,11 @@ CHECK_TIMEOUT_S = 180.0
 class Clients:
     """A client for each server that comes up; the one before is closed. Thread-safe."""
 
-    def __init__(self, options: ServerOptions, families: Mapping[str, str]) -> None:
+    def __init__(
+        self, options: ServerOptions, families: Mapping[str, str], promises: Promises | None = None
+    ) -> None:
         self._options = options
+        self.promises = promises or Promises()
         self._families = families
         self._lock = Lock()
         self._current: tuple[Endpoint, VllmRecognizer] | None = None
@@ -108,8 +112,9 @@ class ManagedRecognizer:
     def recognize(self, page: PageImage, request: Request, stop: Event) -> Recognition:
         """Read a page, when the server is there. Raises as `VllmRecognizer` does."""
         with self._server.lease(self._model, stop, patience_s=self._patience_s) as endpoint:
+            reader = PromisingRecognizer(self._clients.of(endpoint), self._clients.promises)
             try:
-                return self._clients.of(endpoint).recognize(page, request, stop)
+                return reader.recognize(page, request, stop)
             except ServerFault as fault:
                 self._server.doubt(endpoint, fault)
                 raise
@@ -159,13 +164,20 @@ class Managed:
         self.server.start(past, instance)
 
 
-def build_managed(settings: Settings, options: ServerOptions, *, slots: int, patience_s: float) -> Managed:
+def build_managed(
+    settings: Settings,
+    options: ServerOptions,
+    *,
+    slots: int,
+    patience_s: float,
+    promises: Promises | None = None,
+) -> Managed:
     """Raises ServiceMissing (no docker package) and ConfigError (catalogue, mounts, variables)."""
     catalog = load_catalog(settings.server.catalog or None)
     families = {entry.model: entry.family for entry in catalog.entries}
     runtime = DockerRuntime(settings.server.docker_host)
     planner = build_planner(settings, runtime, catalog)
-    clients = Clients(options, families)
+    clients = Clients(options, families, promises)
     server = ModelServer(runtime, planner, check=clients.check, patience=patience_of(settings))
     main, fallback = chosen_models(settings)
 

@@ -45,6 +45,12 @@ class Publisher:
         renderers: Mapping[str, Renderer] = RENDERERS,
     ) -> None:
         self._outputs = outputs
+        self.reconfigure(formats=formats, error_file=error_file, renderers=renderers)
+
+    def reconfigure(
+        self, *, formats: Sequence[str], error_file: bool, renderers: Mapping[str, Renderer]
+    ) -> None:
+        """For the documents that are finished from now on."""
         self._renderers = {name: renderers[name] for name in formats}
         self._error_file = error_file
 

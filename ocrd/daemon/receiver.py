@@ -124,6 +124,17 @@ class Receiver:
             if root.hints is not None:
                 root.hints.close()
 
+    def look_now(self) -> None:
+        """Scan every root at once: the machine has slept, and anything may have happened."""
+        self._stir()
+
+    def reconfigure(self, settings: InboxSettings) -> None:
+        """Let `ignore`, `settle_s` and `scan_interval_s` count from the next scan on, which is now."""
+        self._settings = settings
+        self._patterns = inbox.Patterns((*inbox.DEFAULT_IGNORES, *settings.ignore))
+        self._settle_s = 0.0 if self._once else settings.settle_s
+        self._stir()
+
     @property
     def dead_thread(self) -> str | None:
         """The name of the thread if it ended although nobody stopped it."""

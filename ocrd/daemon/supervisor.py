@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ocrd import __version__
-from ocrd.daemon import build
+from ocrd.daemon import build, reloading
 from ocrd.daemon.engines import Engines
+from ocrd.daemon.herald import Herald
 from ocrd.daemon.orders import PAUSED
-from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater
+from ocrd.domain.errors import ConfigError, ExitCode, OcrdError, TryAgainLater
 from ocrd.host import files, runtime
-from ocrd.host.clock import SystemClock
+from ocrd.host.clock import SleepWatch, SystemClock
 from ocrd.host.notify import Notifier
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.settings import Settings
@@ -35,8 +37,11 @@ log = get_logger()
 
 TICK_S = 0.5
 ONCE_TICK_S = 0.05
-HEARTBEAT_S = 5.0
 LOCK_PATIENCE_S = 1.0
+UPGRADE_S = 1800.0
+"""For a big store to be copied and brought up to date, before systemd loses its patience."""
+ENDING_S = 60.0
+"""For threads, children and the container's stop, beside the pages in hand."""
 ANSWERS_KEPT_S = 7 * 86400.0
 QUIET_SCANS = 2
 """`--once` ends after so many scans in a row that found nothing new."""
@@ -46,7 +51,7 @@ ONCE_OUTAGES = 3
 Progress = Callable[[build.Stores], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What one run is about."""
 
@@ -55,6 +60,10 @@ class Run:
     roots: tuple[bytes, ...]
     once: bool
     progress: Progress | None = None
+    notifier: Notifier = field(default_factory=Notifier)
+    reread: Callable[[], Settings] | None = None
+    """Reads the settings again, in the way they were read first. Raises ConfigError."""
+    configure_logs: Callable[[Settings], None] | None = None
 
 
 class Supervisor:
@@ -62,22 +71,26 @@ class Supervisor:
 
     def __init__(self, run: Run, rasterizer: Rasterizer, engines: Engines) -> None:
         self._run = run
+        self._settings = run.settings
+        self._on_disk = run.settings
         self._rasterizer = rasterizer
         self._engines = engines
         self._last_orders = 0.0
         self._clock = SystemClock()
-        self._signals = 0
+        self._caught: Counter[int] = Counter()
+        self._answered: Counter[int] = Counter()
+        self._sleeps = SleepWatch()
         self._never = Event()
         self._warm: Warm | None = None
-        self._notifier = Notifier()
-        self._started_at = self._clock.now().timestamp()
-        self._last_beat: tuple[float, dict[str, Any]] = (0.0, {})
+        self._notifier = run.notifier
+        self._herald = Herald(run.notifier, self._clock, once=run.once)
 
     def run(self) -> ExitCode:
         """Work until told to stop, or with `once` until nothing is left to do."""
         run = self._run
         schema.prepare_folder(run.state)
         with _locked(run.state, run.roots), self._signals_caught():
+            self._notifier.takes_longer(UPGRADE_S)
             schema.upgrade(run.state)
             stores = build.open_stores(run.state)
             parts = build.build(
@@ -93,7 +106,7 @@ class Supervisor:
         announced = runtime.announce(self._run.state, os.environ)
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
         parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
-        self._warm = self._begin_server(parts)
+        self._warm = self._herald.warm = self._begin_server(parts)
         parts.worker.start()
         parts.receiver.start()
         log.info(
@@ -102,23 +115,29 @@ class Supervisor:
             state=self._run.state,
             inboxes=[root.name for root in parts.receiver.roots],
         )
-        self._notifier.send(ready=1)
+        self._notifier.ready("started")
         try:
             code = self._watch(parts)
         finally:
-            self._notifier.send(stopping=1)
-            parts.receiver.stop()
-            if self._warm is not None:
-                self._warm.turn_away()
-            parts.worker.stop(self._run.settings.daemon.stop_timeout_s)
-            if self._warm is not None:
-                parts.engines.close_clients()
-                self._warm.close()
-            self._beat(parts, force=True)
+            self._end(parts)
             if announced is not None:
                 files.remove_if_there(os.fsencode(announced))
         log.info("stopped", code=int(code))
         return code
+
+    def _end(self, parts: build.Parts) -> None:
+        """Finish or give back what is in hand, and say so while it lasts."""
+        drain_s = self._settings.daemon.stop_timeout_s
+        self._notifier.stopping("stopping: the pages in hand are finished or given back")
+        self._notifier.takes_longer(drain_s + ENDING_S)
+        parts.receiver.stop()
+        if self._warm is not None:
+            self._warm.turn_away()
+        parts.worker.stop(drain_s)
+        if self._warm is not None:
+            parts.engines.close_clients()
+            self._warm.close()
+        self._herald.tell(parts, force=True)
 
     def _begin_server(self, parts: build.Parts) -> Warm | None:
         """Let the model server come up, if it is ours to start."""
@@ -137,14 +156,16 @@ class Supervisor:
 
     def _watch(self, parts: build.Parts) -> ExitCode:
         tick_s = ONCE_TICK_S if self._run.once else TICK_S
-        while not self._signals:
+        while not (self._caught[signal.SIGTERM] or self._caught[signal.SIGINT]):
             dead = parts.worker.dead_thread or parts.receiver.dead_thread
             if dead is not None:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
+            self._heed_signals(parts)
             self._carry_out_orders(parts)
+            self._wake_up(parts)
             self._tend_server(parts)
-            self._beat(parts)
+            self._herald.tell(parts)
             if self._run.progress is not None:
                 self._run.progress(parts.stores)
             if self._run.once:
@@ -162,6 +183,15 @@ class Supervisor:
             self._warm.tick()
         if parts.worker.shifts is not None:
             parts.worker.shifts.tick()
+
+    def _wake_up(self, parts: build.Parts) -> None:
+        """After a sleep of the machine nothing is where it was: mounts, the container, the GPU."""
+        asleep_s = self._sleeps.slept_s()
+        if asleep_s and not self._run.once:
+            log.info("woken", asleep_s=round(asleep_s))
+            parts.receiver.look_now()
+            if self._warm is not None:
+                self._warm.wake_up()
 
     def _carry_out_orders(self, parts: build.Parts) -> None:
         now = self._clock.monotonic()
@@ -184,51 +214,14 @@ class Supervisor:
             return ExitCode.TRY_AGAIN
         return None
 
-    def _beat(self, parts: build.Parts, *, force: bool = False) -> None:
-        """Say that the daemon lives and what it does, for `ocrd status` and for systemd."""
-        now = self._clock.monotonic()
-        at, last = self._last_beat
-        if not force and now - at < HEARTBEAT_S / 5:
-            return
-        self._notifier.send(watchdog=1)
-        facts = self._facts(parts)
-        lasting = _without_counters(facts)
-        if force or lasting != last or now - at >= HEARTBEAT_S:
-            parts.stores.commands.set_fact("heartbeat", facts)
-            self._last_beat = (now, lasting)
-
-    def _facts(self, parts: build.Parts) -> dict[str, Any]:
-        outage = parts.worker.outage
-        return {
-            "pid": os.getpid(),
-            "version": __version__,
-            "started_at": self._started_at,
-            "once": self._run.once,
-            "inboxes": parts.receiver.facts(),
-            "engine": {
-                "kind": parts.engines.name,
-                "slots": parts.engines.first.slots,
-                "reading": min(parts.worker.reading, parts.engines.first.slots),
-                "problem": "" if outage is None else outage.reason,
-                "why": parts.engines.why,
-            },
-            "server": self._server_facts(parts),
-            "vram": None if parts.engines.managed is None else parts.engines.managed.planner.memory(),
-            "shifts": None if parts.worker.shifts is None else parts.worker.shifts.facts(),
-        }
-
-    def _server_facts(self, parts: build.Parts) -> dict[str, Any] | None:
-        if parts.engines.server is None:
-            return None
-        return parts.engines.server.facts() | ({} if self._warm is None else self._warm.facts())
-
     # --- signals --------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _signals_caught(self) -> Iterator[None]:
-        before = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._on_signal)
+        if not self._run.once:  # there, they do what they always do
+            handlers |= dict.fromkeys((signal.SIGHUP, signal.SIGUSR1), self._on_signal)
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
@@ -236,23 +229,51 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the form signal() asks for
-        """First: finish what is in hand and end well. Second: end at once; the store survives that by design."""
-        # Only a plain number is touched: setting an Event here could meet the lock of the very wait it interrupts.
-        self._signals += 1
-        if self._signals > 1:
+        """SIGTERM and SIGINT, first: finish what is in hand and end well. Second: end at once; the store survives
+        that by design. SIGHUP: read the settings again. SIGUSR1: a snapshot into the log."""
+        # Only plain numbers are touched: setting an Event here could meet the lock of the very wait it interrupts.
+        self._caught[number] += 1
+        if self._caught[signal.SIGTERM] + self._caught[signal.SIGINT] > 1:
             os._exit(128 + number)
 
+    def _heed_signals(self, parts: build.Parts) -> None:
+        if self._is_new(signal.SIGHUP):
+            self._reload(parts)
+        if self._is_new(signal.SIGUSR1):
+            self._herald.snapshot(parts)
 
-_COUNTERS = {"eta_s", "phases", "retry_in_s", "oldest_parked_s", "reason"}
+    def _is_new(self, number: int) -> bool:
+        caught = self._caught[number]
+        seen, self._answered[number] = self._answered[number], caught
+        return caught > seen
 
+    def _reload(self, parts: build.Parts) -> None:
+        """Read the settings again. Wrong ones are refused, and the old ones stay."""
+        self._notifier.reloading()
+        try:
+            assert self._run.reread is not None, "SIGHUP is caught only where the settings can be read again"
+            new = self._run.reread()
+        except OcrdError as err:
+            log.warning("settings_refused", reason=str(err), next=err.hint)
+        else:
+            self._take_settings(parts, new)
+        self._notifier.ready("the settings were read again")
 
-def _without_counters(facts: dict[str, Any]) -> dict[str, Any]:
-    """What is worth a write to the disk at once: not a time that runs."""
-    plain = dict(facts)
-    for part in ("server", "shifts"):
-        if plain[part] is not None:
-            plain[part] = {key: value for key, value in plain[part].items() if key not in _COUNTERS}
-    return plain
+    def _take_settings(self, parts: build.Parts, new: Settings) -> None:
+        changed = reloading.changes(self._on_disk, new)
+        self._on_disk = new
+        self._settings = reloading.with_changes_at_once(self._settings, new)
+        if self._run.configure_logs is not None:
+            self._run.configure_logs(self._settings)
+        parts.reconfigure(self._settings)
+        self._herald.restart_for = tuple(
+            one.name for one in reloading.changes(self._settings, new) if not one.at_once
+        )
+        log.info(
+            "settings_reloaded",
+            changed=[str(one) for one in changed],
+            needs_restart=list(self._herald.restart_for) or None,
+        )
 
 
 @contextlib.contextmanager

@@ -90,6 +90,11 @@ class Warm:
             os.close(self._lock)
             self._lock = None
 
+    def wake_up(self) -> None:
+        """The machine has slept."""
+        if self._lock is not None:
+            self._server.check_again()
+
     def facts(self) -> dict[str, Any]:
         """What `ocrd status` tells beside the server's own facts."""
         return {"driven_by_us": self.has_lock, "off": self._off}

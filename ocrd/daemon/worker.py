@@ -74,7 +74,7 @@ class Worker:
             pages=parts.pages,
             admission=parts.admission,
             rasterizer=parts.rasterizer,
-            may_park=lambda: parts.engines.may_park,
+            engines=parts.engines,
             folder=parts.folder,
             abort=self._abort,
         )
@@ -141,6 +141,11 @@ class Worker:
     def outage(self) -> Outage | None:
         """Why the queue rests, if it does."""
         return self._desk.outage
+
+    @property
+    def paused(self) -> bool:
+        """Whether the user has stopped the queue."""
+        return self._desk.paused
 
     @property
     def reading(self) -> int:

@@ -156,6 +156,12 @@ class Rasterizer:
         """How it renders."""
         return self._policy
 
+    def limit_s(self, pages: int) -> float:
+        """A call for so many pages is over by then, whatever they do: first all at once, then each by itself; twice,
+        for the wait until a child is free."""
+        alone_s = pages * (self._policy.page_timeout_s + GRACE_S)
+        return 2 * (self._policy.window_timeout_s(pages) + GRACE_S + alone_s + START_TIMEOUT_S)
+
     def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         """One job of one child. Its own failures come as an answer with `error`; raises what no page is to blame for."""
         request = {**request, "policy": asdict(self._policy), "timeout_s": timeout_s}

@@ -297,6 +297,16 @@ class ModelServer:
                     self._doubt = fault
                 self._changed.notify_all()
 
+    def check_again(self) -> None:
+        """The machine has slept: a server that was ready is put to the test before anyone gets it, a start that was put
+        off is tried now."""
+        with self._changed:
+            if self._state is ServerState.READY and self._doubt is None:
+                self._doubt = ServerFault("the machine has slept")
+            elif self._state in _FAILED:
+                self._begin_anew()
+            self._changed.notify_all()
+
     @property
     def state(self) -> ServerState:
         """Where the server is."""

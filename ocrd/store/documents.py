@@ -366,6 +366,14 @@ class DocumentStore:
                 if row.reason_code not in _NOT_THERE:
                     yield row.path, row.size, row.mtime_ns
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """`document` and `page` by state: as the triggers keep them."""
+        found: dict[str, dict[str, int]] = {"document": {}, "page": {}}
+        with self._database.read() as tx:
+            for row in tx.execute(select(counts.c.kind, counts.c.value, counts.c.n)):
+                found.setdefault(row.kind, {})[row.value] = row.n
+        return found
+
     def unfinished(self) -> int:
         """How many documents are queued or running."""
         with self._database.read() as tx:

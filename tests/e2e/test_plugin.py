@@ -39,7 +39,7 @@ def test_an_engine_that_raises_anything_costs_only_its_pages(plugged: Ocrd) -> N
 def test_an_unknown_engine_is_a_mistake_in_the_settings(plugged: Ocrd) -> None:
     refused = plugged.run_once("--engine", "imaginary")
     assert refused.returncode == 78
-    assert "known engines: auto, embedded, vllm, broken, instant" in refused.stderr
+    assert "known engines: auto, embedded, vllm, broken, hanging, instant" in refused.stderr
 
 
 @pytest.mark.slow

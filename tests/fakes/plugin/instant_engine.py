@@ -41,6 +41,19 @@ class BrokenRecognizer(InstantRecognizer):
         return super().recognize(page, request, stop)
 
 
+class HangingRecognizer(InstantRecognizer):
+    """Never comes back, whatever its deadline says."""
+
+    def recognize(self, page: PageImage, request: Request, stop: Event) -> Recognition:
+        while True:
+            Event().wait(3600)
+
+
+def hanging(settings: Settings) -> HangingRecognizer:
+    """The factory of the one that hangs."""
+    return HangingRecognizer()
+
+
 def instant(settings: Settings) -> InstantRecognizer:
     """The factory that the entry point names."""
     return InstantRecognizer()
