@@ -87,7 +87,15 @@ def _run(
 
     def configure_logs(settings: Settings) -> None:
         # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
-        logs.configure(level="error" if show_bar else settings.log.level, output_format=settings.log.format)
+        logs.configure(
+            level="error" if show_bar else settings.log.level,
+            output_format=settings.log.format,
+            file=logs.log_file(
+                settings.log.file, state, under_journal=logs.under_journal(), once=arguments.once
+            ),
+            file_mib=settings.log.file_mib,
+            files_kept=settings.log.files_kept,
+        )
 
     configure_logs(settings)
     if not arguments.once:
