@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from time import monotonic
 
 from structlog.contextvars import bound_contextvars
@@ -9,7 +11,8 @@ from structlog.contextvars import bound_contextvars
 from ocrd.daemon.desk import Desk, OpenDocument
 from ocrd.daemon.finisher import Ending, Finisher
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
-from ocrd.domain.jobs import PageState, Verdict
+from ocrd.domain.jobs import DocumentState, PageState, Verdict
+from ocrd.domain.quality import Cause
 from ocrd.store.documents import DocumentStore
 from ocrd.store.pages import Attempt, PageStore
 from ocrd.telemetry.logs import get_logger
@@ -17,13 +20,26 @@ from ocrd.telemetry.logs import get_logger
 log = get_logger()
 
 _SOURCE_CODES = frozenset({ReasonCode.FILE_GONE, ReasonCode.SUPERSEDED})
+_OUTPUT_CODES = frozenset({ReasonCode.OUTPUT_EXISTS, ReasonCode.OUTPUT_FAILED})
+
+OnPage = Callable[[str, str, float], None]
+"""Engine, verdict and seconds of a page that settled: for metrics."""
 
 
 class Landing:
     """Used by feeders and readers alike. Thread-safe."""
 
-    def __init__(self, desk: Desk, documents: DocumentStore, pages: PageStore, finisher: Finisher) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        documents: DocumentStore,
+        pages: PageStore,
+        finisher: Finisher,
+        *,
+        on_page: OnPage | None = None,
+    ) -> None:
         self._desk = desk
+        self._on_page = on_page
         self._documents = documents
         self._pages = pages
         self._finisher = finisher
@@ -39,22 +55,15 @@ class Landing:
     ) -> None:
         """Store a settled page, log its one line, and finish the document if it was the last."""
         self._pages.land(document.job.id, number, state, attempt, stored=stored)
-        log.info(
-            "page_settled",
-            page=number,
-            state=state,
-            verdict=attempt.verdict,
-            engine=attempt.engine,
-            seconds=round(attempt.seconds, 3),
-            reason_code=attempt.reason_code or None,
-            reason=attempt.reason or None,
-        )
+        if self._on_page is not None:
+            self._on_page(attempt.engine, attempt.verdict, attempt.seconds)
+        _log_page(number, state, attempt)
         self._desk.settled(document)
         self.finish_if_settled(document)
 
     def land_fault(self, document: OpenDocument, number: int, fault: PageFault, attempt: Attempt) -> None:
         """A page that is given up."""
-        log.warning("page_failed", page=number, reason_code=fault.code, reason=str(fault))
+        del fault  # the attempt tells it
         self.land(document, number, PageState.FAILED, attempt)
 
     def give_back(self, document: OpenDocument, numbers: list[int]) -> None:
@@ -66,7 +75,7 @@ class Landing:
     def park(self, document: OpenDocument, number: int, why: str) -> None:
         """A page waits for the fallback model."""
         if self._pages.park(document.job.id, number, why):
-            log.info("page_parked", page=number, reason=why)
+            log.info("page_parked", page=number)  # `page_again` said why
             self._desk.was_parked(document, [number], in_hand=True)
         else:
             self._desk.settled(document)
@@ -126,10 +135,38 @@ class Landing:
             state=ending.state,
             pages=document.job.pages,
             seconds=round(monotonic() - document.started, 3),
+            formats=[os.fsdecode(os.path.splitext(path)[1][1:]) for path in ending.written] or None,
             reason_code=ending.code or None,
-            reason=ending.reason or None,
+            reason=_own_words(ending) or None,
         )
         self._desk.close(document)
+
+
+def _log_page(number: int, state: PageState, attempt: Attempt) -> None:
+    """The one line of a settled page; that of a page without text is a warning. What is thought of a text is told by
+    `cause`: the reason in words may quote the page, and the log may not."""
+    read = attempt.recognition
+    tell = log.warning if state is PageState.FAILED else log.info
+    tell(
+        "page_settled",
+        page=number,
+        state=state,
+        verdict=attempt.verdict,
+        engine=attempt.engine,
+        seconds=round(attempt.seconds, 3),
+        rung=attempt.rung or None,
+        cause=attempt.cause if attempt.cause not in {"", Cause.NONE} else None,
+        dpi=None if read is None else round(read.dpi),
+        tokens=(None if read is None else read.tokens) or None,
+        reason_code=attempt.reason_code or None,
+        reason=attempt.reason if attempt.verdict is Verdict.FAULT else None,
+    )
+
+
+def _own_words(ending: Ending) -> str:
+    """Why a document ended so, unless that repeats the reasons of its pages, which may quote them."""
+    of_pages = ending.state in {DocumentState.PARTIAL, DocumentState.FAILED}
+    return "" if of_pages and ending.code not in _OUTPUT_CODES else ending.reason
 
 
 def fault_attempt(fault: PageFault, seconds: float, engine: str, *, rung: str = "") -> Attempt:
