@@ -102,9 +102,8 @@ class _State:
             states = _each(ServerState, {server["state"]: 1})
             yield _gauge("ocrd_server_state", "1 for the state that the model server is in.", "state", states)
         memory = facts.get("vram") or {}
-        known = {
-            kind: memory[f"{kind}_mib"] for kind in ("used", "free", "budget") if memory.get(f"{kind}_mib")
-        }
+        sizes = {kind: memory.get(f"{kind}_mib") for kind in ("used", "free", "budget")}
+        known = {kind: mib for kind, mib in sizes.items() if mib is not None}
         if known:
             bytes_of = ((kind, mib * _MIB) for kind, mib in known.items())
             yield _gauge(
@@ -219,7 +218,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     """The host, an address of this machine only, and the port. Raises ConfigError."""
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if not colon or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise ConfigError(
             f"[metrics] listen: {listen!r} is not an address with a port",
             hint='write it so: listen = "127.0.0.1:9464"',
