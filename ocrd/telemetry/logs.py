@@ -52,7 +52,7 @@ def configure(
     """
     stream = sys.stderr if stream is None else stream
     outputs: list[tuple[Render, _Target]] = []
-    if stream is not None:  # there is none if the process was started with standard error closed
+    if stream is not None and not stream.closed:  # None: the process was started with standard error closed
         outputs.append((_renderer(output_format, stream), _Stream(stream)))
     log_file = None
     if file is not None:

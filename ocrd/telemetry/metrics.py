@@ -252,6 +252,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+    request_queue_size = 32
     registry: ClassVar[CollectorRegistry]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
