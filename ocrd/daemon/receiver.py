@@ -32,6 +32,8 @@ log = get_logger()
 
 _BATCH = 64
 _TROUBLE_WAIT_S = 30.0
+_LOOK_S = 5.0
+"""How often it is asked whether the folder behind a root's path is still the same: one stat."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,14 @@ class Root:
     path: bytes
     tracker: inbox.Tracker
     mode: str = "starting"
+    """`starting`, `events`, `polling`, `once`, or `taken`: another ocrd watches it."""
+    file_system: str = ""
     hints: inbox.Hints | None = None
+    heard: Event = field(default_factory=Event)
+    """Something happened below the root."""
+    folder: tuple[int, int] | None = None
+    """Device and inode of the folder at `path`, as it was last seen; None while there is none."""
+    next_look: float = 0.0
     next_scan: float = 0.0
     scanned_at: float | None = None
     """Wall clock, seconds since 1970."""
@@ -81,6 +90,8 @@ class ReceiverParts:
     documents: DocumentStore
     outputs: OutputStore
     worker: Worker
+    locks: files.FolderLocks | None = None
+    """The inboxes' locks, taken anew where another folder stands at a path; they are closed by whoever made them."""
 
 
 class Receiver:
@@ -97,7 +108,7 @@ class Receiver:
         self._settle_s = 0.0 if once else settings.settle_s
         self.roots = [Root(path, inbox.Tracker(quiet_s=settings.quiet_s, trust_age=once)) for path in roots]
         self._wake = Event()
-        self._stirred = Event()
+        self._doubted = Event()
         self._stopping = Event()
         self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
         self._pool = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="intake")
@@ -107,10 +118,7 @@ class Receiver:
     # --- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Remember what was taken in before, and begin."""
-        for root in self.roots:
-            for path, size, mtime_ns in self._parts.documents.known_files(root.name):
-                root.tracker.remember(path, size, mtime_ns)
+        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -125,15 +133,17 @@ class Receiver:
                 root.hints.close()
 
     def look_now(self) -> None:
-        """Scan every root at once: the machine has slept, and anything may have happened."""
-        self._stir()
+        """Scan every root at once, and decide anew how each is watched: the machine has slept."""
+        self._doubted.set()
+        self._wake.set()
 
     def reconfigure(self, settings: InboxSettings) -> None:
         """Let `ignore`, `settle_s` and `scan_interval_s` count from the next scan on, which is now."""
         self._settings = settings
         self._patterns = inbox.Patterns((*inbox.DEFAULT_IGNORES, *settings.ignore))
         self._settle_s = 0.0 if self._once else settings.settle_s
-        self._stir()
+        for root in self.roots:
+            self._stir(root)
 
     @property
     def dead_thread(self) -> str | None:
@@ -151,6 +161,7 @@ class Receiver:
             {
                 "path": root.name,
                 "mode": root.mode,
+                "file_system": root.file_system,
                 "last_scan": root.scanned_at,
                 "waiting": root.tracker.waiting,
                 "skipped": {
@@ -167,23 +178,73 @@ class Receiver:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._collect()
-            stirred = self._stirred.is_set()
-            self._stirred.clear()
+            if self._doubted.is_set():
+                self._doubted.clear()
+                for root in self.roots:
+                    self._unwatch(root)
+                    root.next_look = root.next_scan = 0.0
             for root in self.roots:
-                if stirred:
-                    self._plan_next(root, soon=True)
-                if not root.ready and self._clock.monotonic() >= root.next_scan:
-                    self._scan(root)
-                self._submit(root)
-            pause = min(root.next_scan for root in self.roots) - self._clock.monotonic()
+                self._visit(root)
+            pause = min(min(root.next_scan, root.next_look) for root in self.roots) - self._clock.monotonic()
             self._clock.wait(self._wake, max(pause, 0.02))
             self._wake.clear()
 
-    def _stir(self) -> None:
-        self._stirred.set()
+    def _visit(self, root: Root) -> None:
+        """Whatever is due at a root."""
+        if self._clock.monotonic() >= min(root.next_look, root.next_scan):
+            self._look(root)
+        if root.heard.is_set():
+            root.heard.clear()
+            self._plan_next(root, soon=True)
+        if not root.ready and self._clock.monotonic() >= root.next_scan:
+            self._scan(root)
+        self._submit(root)
+
+    def _stir(self, root: Root) -> None:
+        root.heard.set()
         self._wake.set()
 
+    def _look(self, root: Root) -> None:
+        """Notice when a drive is unplugged, mounted, or another folder stands at the root's path. Nothing is
+        concluded from files that are not there then: what the store knows is remembered once more, and looked for."""
+        folder = inbox.folder_at(root.path)
+        if folder != root.folder:
+            self._unwatch(root)
+            root.folder = folder
+            root.next_scan = 0.0
+            root.ready.clear()
+            if folder is not None:
+                self._remember(root)
+        if root.hints is not None and not root.hints.healthy:
+            root.next_scan = 0.0
+        if folder is None and self._parts.locks is not None:
+            self._parts.locks.release(root.path)
+        root.next_look = self._clock.monotonic() + _LOOK_S
+
+    def _remember(self, root: Root) -> None:
+        """What the store knows of a root; not the files that were not there when their turn came."""
+        root.tracker.forget()
+        for path, size, mtime_ns in self._parts.documents.known_files(root.name):
+            root.tracker.remember(path, size, mtime_ns)
+
+    def _may_scan(self, root: Root) -> bool:
+        """Whether the folder is ours alone."""
+        try:
+            held = self._parts.locks is None or root.folder is None or self._parts.locks.take(root.path)
+        except OSError:  # gone since it was looked at: the scan finds nothing, and says so
+            held = True
+        if not held and root.mode != "taken":
+            log.warning("inbox_taken", inbox=root.name, next="stop the other ocrd that watches this folder")
+            self._unwatch(root)
+            root.mode = "taken"
+        elif held and root.mode == "taken":
+            root.mode = "starting"
+        return held
+
     def _scan(self, root: Root) -> None:
+        if not self._may_scan(root):
+            self._plan_next(root, soon=False)
+            return
         self._watch(root)
         began = self._clock.monotonic()
         listing = inbox.list_files(root.path, self._patterns, recursive=self._settings.recursive)
@@ -219,8 +280,9 @@ class Receiver:
     def _note_missing(self, root: Root, *, missing: bool) -> None:
         if missing != root.missing:
             root.missing = missing
-            event = "inbox_missing" if missing else "inbox_back"
-            log.warning(event, inbox=root.name)
+            log.warning("inbox_missing" if missing else "inbox_back", inbox=root.name)
+            if not missing:
+                self._remember(root)
 
     # --- watching -------------------------------------------------------------------------------------------
 
@@ -230,25 +292,30 @@ class Receiver:
             root.mode = "once"
         elif root.hints is not None and not root.hints.healthy:
             log.warning("events_died", inbox=root.name)
+            self._unwatch(root)
+        if root.mode == "starting" and root.folder is not None:
+            root.file_system = mounts.file_system_of(os.fsdecode(root.path))
+            root.mode = self._start_watching(root)
+            log.info("inbox_watched", inbox=root.name, mode=root.mode, file_system=root.file_system or None)
+
+    def _unwatch(self, root: Root) -> None:
+        """The next scan decides anew."""
+        if root.hints is not None:
             root.hints.close()
             root.hints = None
-            root.mode = "starting"
-        if root.mode == "starting" and os.path.isdir(root.path):
-            root.mode = self._start_watching(root)
-            log.info("inbox_watched", inbox=root.name, mode=root.mode)
+        root.mode = "starting"
 
     def _start_watching(self, root: Root) -> str:
-        kind = mounts.file_system_of(os.fsdecode(root.path))
         if self._settings.watch == "polling" or (
-            self._settings.watch == "auto" and not mounts.has_events(kind)
+            self._settings.watch == "auto" and not mounts.has_events(root.file_system)
         ):
             return "polling"
         try:
-            hints = inbox.Hints(root.path, self._stir)
+            hints = inbox.Hints(root.path, lambda: self._stir(root))
         except OSError as err:  # inotify's limits
             log.warning("events_unavailable", inbox=root.name, reason=str(err))
             return "polling"
-        if self._settings.watch == "events" or inbox.events_arrive(root.path, self._stirred):
+        if self._settings.watch == "events" or inbox.events_arrive(root.path, root.heard):
             root.hints = hints
             return "events"
         hints.close()

@@ -10,11 +10,19 @@ import os
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ocrd.domain.documents import FileIdentity
 
 _CHUNK = 1 << 20
+
+_NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+"""A file system that does not know such a call at all."""
+_IN_USE = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ETXTBSY})
+"""What a Windows drive says to a rename while any program has the file open (microsoft/WSL #5019)."""
+_PAUSES_S = (0.1, 0.3, 0.6, 1.0)
+"""Virus scanners and indexers open every new file, and are done within this time."""
+_DISK_TROUBLE = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
@@ -46,11 +54,16 @@ def open_regular(path: bytes) -> Iterator[int]:
 def sha256_of(fd: int) -> str:
     """SHA-256 of everything behind the descriptor, in hexadecimal."""
     digest = hashlib.sha256()
+    for chunk in _chunks_of(fd):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks_of(fd: int) -> Iterator[bytes]:
     position = 0
     while chunk := os.pread(fd, _CHUNK, position):
-        digest.update(chunk)
+        yield chunk
         position += len(chunk)
-    return digest.hexdigest()
 
 
 def sha256_at(path: bytes) -> str | None:
@@ -99,10 +112,45 @@ def _lock_or_close(fd: int) -> int | None:
         return None
     except OSError as err:
         # Some network and FUSE file systems have no locks; the store's own lock still stands.
-        if err.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}:
+        if err.errno not in {errno.ENOLCK, *_NOT_HERE}:
             os.close(fd)
             raise
     return fd
+
+
+class FolderLocks:
+    """Locks of folders by their paths. The folder behind a path may change: a drive comes and goes, and the lock
+    of what stood there before is worth nothing. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, int] = {}
+
+    def take(self, path: bytes) -> bool:
+        """Hold the lock of the folder that stands at the path now; False: somebody else has it.
+
+        Costs two stats when it is held already. Raises OSError where there is no folder.
+        """
+        there = os.stat(path)
+        if path in self._held:
+            with contextlib.suppress(OSError):  # a file system that died answers nothing any more
+                if os.path.samestat(os.fstat(self._held[path]), there):
+                    return True
+        self.release(path)
+        lock = try_lock_folder(path)
+        if lock is not None:
+            self._held[path] = lock
+        return lock is not None
+
+    def release(self, path: bytes) -> None:
+        """Let go of a path, if its lock is held: a drive can only be unmounted when nobody holds a folder of it."""
+        lock = self._held.pop(path, None)
+        if lock is not None:
+            os.close(lock)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for path in list(self._held):
+            self.release(path)
 
 
 def is_locked(path: str) -> bool:
@@ -132,43 +180,125 @@ def create_draft(path: bytes) -> int:
 def dress_like_folder(fd: int, folder: bytes) -> None:
     """Give a file the mode (without x) and, where we may, the group of the folder it stands in."""
     status = os.stat(folder)
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(OSError):
         if os.fstat(fd).st_gid != status.st_gid:
             os.fchown(fd, -1, status.st_gid)
-    with contextlib.suppress(PermissionError):  # drvfs without metadata refuses every chmod
+    with contextlib.suppress(OSError):  # a Windows drive without metadata refuses every chmod
         os.fchmod(fd, (status.st_mode & 0o666) | 0o600)
 
 
 def publish_new(draft: bytes, target: bytes) -> None:
-    """Give the draft its final name if nothing has that name yet; raises FileExistsError otherwise."""
+    """Give the draft its final name if nothing has that name yet; raises FileExistsError otherwise.
+
+    Where names cannot be given at all, the content is copied; see `_copy_new` for what a kill leaves then.
+    """
     try:
         os.link(draft, target, follow_symlinks=False)
     except FileExistsError:
         raise
     except OSError:
         # No hard links here (FAT, some FUSE and Windows drives): look first, then rename.
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target)) from None
-        os.rename(draft, target)
-    else:
-        os.unlink(draft)
+        try:
+            _patiently(lambda: _rename_new(draft, target))
+        except OSError as err:
+            if err.errno not in _IN_USE:
+                raise
+            _copy_new(draft, target)
+    # Gone already after a rename. One that stays in use is hidden, and the next text of the document replaces it.
+    with contextlib.suppress(OSError):
+        _patiently(lambda: os.unlink(draft))
+
+
+def _rename_new(draft: bytes, target: bytes) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+    os.rename(draft, target)
+
+
+def _patiently(action: Callable[[], None]) -> None:
+    """Try again for two seconds while the drive says that a file is in use."""
+    for pause_s in _PAUSES_S:
+        try:
+            action()
+        except OSError as err:
+            if err.errno not in _IN_USE:
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+    action()
+
+
+def _copy_new(draft: bytes, target: bytes) -> None:
+    """Write the draft's content under a name that nobody has; raises FileExistsError otherwise.
+
+    A failure leaves nothing. A kill half-way leaves a file with the beginning of the draft: `is_beginning_of` tells
+    it from a foreign one.
+    """
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open_regular(draft) as source, os.fdopen(os.dup(fd), "wb") as file:
+            for chunk in _chunks_of(source):
+                file.write(chunk)
+        dress_like_folder(fd, os.path.dirname(target))
+        sync(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(target)  # it is ours: nobody else had the name
+        raise
+    finally:
+        os.close(fd)
+
+
+def is_beginning_of(path: bytes, whole: bytes) -> bool:
+    """Whether the regular file at `path` holds nothing but the beginning of the one at `whole`, and less than it."""
+    try:
+        with open_regular(path) as part, open_regular(whole) as entire:
+            if os.fstat(part).st_size >= os.fstat(entire).st_size:
+                return False
+            position = 0
+            for chunk in _chunks_of(part):
+                if os.pread(entire, len(chunk), position) != chunk:
+                    return False
+                position += len(chunk)
+    except OSError:
+        return False
+    return True
 
 
 def publish_over(draft: bytes, target: bytes) -> None:
-    """Put the draft in the place of the target, at once and wholly."""
-    os.replace(draft, target)
+    """Put the draft in the place of the target, at once and wholly. Raises OSError, with what to do, where a program
+    keeps one of them open."""
+    try:
+        _patiently(lambda: os.replace(draft, target))
+    except OSError as err:
+        if err.errno not in _IN_USE:
+            raise
+        name = display_name(os.path.basename(target))
+        reason = f"{name} cannot be replaced ({err.strerror}): close it in other programs, then `ocrd retry`"
+        raise OSError(err.errno, reason, os.fsdecode(target)) from err
 
 
-def sync_folder(folder: bytes) -> None:
-    """Make the names in a folder durable; file systems that cannot are left alone."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(fd: int) -> None:
+    """Make a file's content durable; file systems that cannot are left alone. Raises OSError where a disk fails."""
     try:
         os.fsync(fd)
     except OSError as err:
-        if err.errno not in {errno.EINVAL, errno.EROFS, errno.ENOTSUP}:
+        if err.errno not in _NOT_HERE:
             raise
-    finally:
-        os.close(fd)
+
+
+def sync_folder(folder: bytes) -> None:
+    """Make the names in a folder durable; file systems that cannot are left alone. Raises OSError where a disk fails."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as err:
+        if err.errno in _DISK_TROUBLE:
+            raise
 
 
 def remove_if_there(path: bytes) -> bool:
@@ -178,3 +308,12 @@ def remove_if_there(path: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def free_mib(folder: str) -> int | None:
+    """What this user may still write there, in MiB: none on a file system that is read-only. None: unknown."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return None
+    return 0 if status.f_flag & os.ST_RDONLY else status.f_bavail * status.f_frsize >> 20

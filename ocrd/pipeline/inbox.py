@@ -140,6 +140,12 @@ class Tracker:
         self._watched.pop(path, None)
         self._deferred.pop(path, None)
 
+    def forget(self) -> None:
+        """Know nothing any more: another folder may stand at the root's path by now."""
+        self._watched.clear()
+        self._taken.clear()
+        self._deferred.clear()
+
     def defer(self, path: bytes, until: float) -> None:
         """This file cannot be opened yet; leave it alone until then, unless it changes."""
         self._deferred[path] = until
@@ -198,7 +204,7 @@ class Hints:
     """watchdog, reduced to one thing: something happened below this root, `stir` is called.
 
     Its handler must not raise and its threads may die behind an observer that says it lives, so `healthy` looks
-    at the emitters and at the root's inode; the scanner starts a new one when it is not.
+    at the emitters; the scanner starts a new one when it is not, or when another folder stands at the root's path.
     """
 
     def __init__(self, root: bytes, stir: Callable[[], None]) -> None:
@@ -210,8 +216,6 @@ class Hints:
                 if event.event_type not in {"opened", "closed_no_write"}:
                     stir()
 
-        self._root = root
-        self._inode = _inode(root)
         self._observer = Observer()
         self._observer.schedule(Handler(), os.fsdecode(root), recursive=True)
         self._observer.start()
@@ -220,7 +224,7 @@ class Hints:
     def healthy(self) -> bool:
         """Whether events still arrive, as far as can be told."""
         alive = all(emitter.is_alive() for emitter in self._observer.emitters)
-        return alive and self._observer.is_alive() and _inode(self._root) == self._inode
+        return alive and self._observer.is_alive()
 
     def close(self) -> None:
         """Stop the threads."""
@@ -229,21 +233,22 @@ class Hints:
             self._observer.join(2)
 
 
-def _inode(path: bytes) -> tuple[int, int] | None:
+def folder_at(path: bytes) -> tuple[int, int] | None:
+    """Device and inode of the folder that stands at a path now; None: there is none, or its drive is dead."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
-def events_arrive(root: bytes, stirred: Event, *, timeout_s: float = 2.0) -> bool:
-    """Write and remove a hidden probe file, and see whether that stirs us."""
-    stirred.clear()
+def events_arrive(root: bytes, heard: Event, *, timeout_s: float = 2.0) -> bool:
+    """Write and remove a hidden probe file, and see whether that is heard of."""
+    heard.clear()
     probe = os.path.join(root, OWN_MARK + b"probe-%d" % os.getpid())
     try:
         os.close(files.create_draft(probe))
         os.unlink(probe)
     except OSError:
         return False
-    return stirred.wait(timeout_s)
+    return heard.wait(timeout_s)

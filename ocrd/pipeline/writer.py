@@ -92,7 +92,7 @@ def _write(path: bytes, document_id: int, output_format: str, chunks: Iterable[b
                 file.write(chunk)
                 digest.update(chunk)
         files.dress_like_folder(fd, os.path.dirname(path))
-        os.fsync(fd)
+        files.sync(fd)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(draft)
@@ -102,15 +102,29 @@ def _write(path: bytes, document_id: int, output_format: str, chunks: Iterable[b
     return Draft(output_format, draft, target_of(path, output_format), digest.hexdigest())
 
 
-def ownership(target: bytes, *, draft_sha256: str, ours: frozenset[str], overwrite_edited: bool) -> Ownership:
-    """Whose file stands at the target. `ours` are the checksums of what we wrote there; with `overwrite_edited`
-    a file that we wrote once is ours although somebody changed it since."""
+def ownership(
+    target: bytes,
+    *,
+    draft_sha256: str,
+    ours: frozenset[str],
+    overwrite_edited: bool,
+    draft: bytes | None = None,
+) -> Ownership:
+    """Whose file stands at the target. `ours` are the checksums of what we wrote or meant to write there; with
+    `overwrite_edited` a file that we wrote once is ours although somebody changed it since.
+
+    With the path of the `draft`, a file that we began to copy is ours too: just this content was planned here, and
+    what stands there is its beginning, so that nothing is lost with it.
+    """
     if not os.path.lexists(target):
         return Ownership.NOBODY
     found = files.sha256_at(target)
-    if found is not None and found == draft_sha256:
+    if found is None:
+        return Ownership.FOREIGN
+    if found == draft_sha256:
         return Ownership.SAME
-    if found is not None and (found in ours or (overwrite_edited and ours)):
+    begun = draft is not None and draft_sha256 in ours and files.is_beginning_of(target, draft)
+    if found in ours or (overwrite_edited and ours) or begun:
         return Ownership.OURS
     return Ownership.FOREIGN
 

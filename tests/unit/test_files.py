@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -188,6 +189,33 @@ def test_a_folder_is_locked_without_leaving_anything_in_it(folder: bytes) -> Non
     os.close(first)
 
 
+def test_a_lock_follows_the_folder_that_stands_at_a_path(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    path = os.fsencode(inbox)
+    with contextlib.closing(files.FolderLocks()) as locks:
+        assert locks.take(path)
+        assert locks.take(path)
+        assert files.try_lock_folder(path) is None
+        inbox.rename(tmp_path / "away")
+        with pytest.raises(FileNotFoundError):
+            locks.take(path)
+        inbox.mkdir()
+        other = files.try_lock_folder(path)
+        assert other is not None
+        assert not locks.take(path), "somebody was quicker at the new folder"
+        os.close(other)
+        assert locks.take(path)
+        with contextlib.closing(files.FolderLocks()) as second:
+            assert second.take(path + b"/../away"), "nobody holds what stood there before"
+            assert not second.take(path)
+            locks.release(path)
+            assert second.take(path)
+            locks.release(path)  # twice is no harm
+    assert locks.take(path)
+    locks.close()
+
+
 # --- drafts ------------------------------------------------------------------------------------------------
 
 
@@ -293,3 +321,27 @@ def test_removing_says_whether_there_was_something(folder: bytes) -> None:
     path = put(folder, b"file")
     assert files.remove_if_there(path)
     assert not files.remove_if_there(path)
+
+
+@given(whole=st.binary(min_size=1, max_size=50), data=st.data())
+def test_the_beginning_of_a_file_is_known_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
+) -> None:
+    folder = os.fsencode(tmp_path_factory.mktemp("beginning"))
+    part = data.draw(st.one_of(st.integers(0, 50).map(lambda size: whole[:size]), st.binary(max_size=50)))
+    entire, begun = put(folder, b"whole", whole), put(folder, b"part", part)
+    assert files.is_beginning_of(begun, entire) == (len(part) < len(whole) and whole.startswith(part))
+
+
+def test_what_cannot_be_read_is_the_beginning_of_nothing(folder: bytes) -> None:
+    whole = put(folder, b"whole")
+    os.symlink(whole, os.path.join(folder, b"link"))
+    for name in (b"nothing", b"link", b"."):
+        assert not files.is_beginning_of(os.path.join(folder, name), whole)
+    assert not files.is_beginning_of(whole, os.path.join(folder, b"nothing"))
+
+
+def test_a_folder_that_is_gone_needs_no_sync(folder: bytes) -> None:
+    files.sync_folder(folder)
+    files.sync_folder(os.path.join(folder, b"gone"))
+    assert os.listdir(folder) == []

@@ -356,6 +356,17 @@ def test_a_file_that_went_and_came_back_is_looked_at_again() -> None:
     assert tracker.observe({PATH: identity()}, now=0.0, wall=2000.0) == [PATH]
 
 
+def test_after_forgetting_a_file_has_to_stand_still_anew() -> None:
+    tracker = Tracker(quiet_s=2, trust_age=False)
+    taken, waiting = {b"/taken": identity()}, {PATH: identity()}
+    tracker.remember(b"/taken", 10, identity().mtime_ns)
+    tracker.observe(taken | waiting, now=0.0, wall=0.0)
+    tracker.forget()
+    assert tracker.waiting == 0
+    assert tracker.observe(taken | waiting, now=2.0, wall=0.0) == []
+    assert tracker.observe(taken | waiting, now=4.0, wall=0.0) == [PATH, b"/taken"]
+
+
 def test_a_file_that_is_put_back_as_it_was_taken_in_is_not_waited_for() -> None:
     tracker = Tracker(quiet_s=5, trust_age=False)
     tracker.remember(PATH, 10, identity().mtime_ns)
@@ -551,13 +562,26 @@ def test_names_that_are_no_utf8_stir_and_harm_nothing(tmp_path: Path, stirred: E
         assert hints.healthy
 
 
-def test_a_root_that_was_deleted_and_made_again_is_not_healthy(root: Path, stirred: Event) -> None:
+def test_a_root_that_was_deleted_is_not_healthy(root: Path, stirred: Event) -> None:
     with watching(root, stirred) as hints:
-        root.rename(root.parent / "away")  # keeps its inode, so that the new one has another
-        root.mkdir()
+        root.rmdir()
+        wait_until(lambda: not hints.healthy, "the emitter ended")
+        root.mkdir()  # may well get the same inode again
         assert not hints.healthy
-        shutil.rmtree(root)
-        assert not hints.healthy
+
+
+def test_another_folder_at_the_roots_path_is_told_from_the_first(root: Path) -> None:
+    path = os.fsencode(root)
+    first = inbox.folder_at(path)
+    assert first is not None
+    assert inbox.folder_at(path) == first
+    root.rename(root.parent / "away")  # keeps its inode, so that the new one has another
+    assert inbox.folder_at(path) is None
+    root.write_text("no folder")
+    assert inbox.folder_at(path) is None
+    root.unlink()
+    root.mkdir()
+    assert inbox.folder_at(path) not in {first, None}
 
 
 def test_hints_that_were_closed_are_not_healthy_and_may_be_closed_again(root: Path, stirred: Event) -> None:

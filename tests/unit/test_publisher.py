@@ -15,6 +15,7 @@ from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import DocumentState
 from ocrd.pipeline import writer
+from ocrd.pipeline.transcript import RENDERERS
 
 FORMATS = ("txt", "md")
 
@@ -244,6 +245,30 @@ def test_ours_is_known_also_when_the_daemon_is_killed_while_it_replaces_it(docum
     document.output("md").write_text("first\n")  # of two formats, one was replaced
     assert document.write("third").foreign == ()
     assert {document.output(name).read_text() for name in FORMATS} == {"third\n"}
+
+
+@pytest.mark.parametrize(
+    ("standing", "planned", "owner"),
+    [
+        (b"some te", True, writer.Ownership.OURS),
+        (b"", True, writer.Ownership.OURS),
+        (b"some te", False, writer.Ownership.FOREIGN),
+        (b"some tea", True, writer.Ownership.FOREIGN),
+        (b"some text\nand more\n", True, writer.Ownership.FOREIGN),
+        (b"some text\n", True, writer.Ownership.SAME),
+    ],
+)
+def test_a_copy_that_was_cut_short_is_ours_if_just_this_text_was_planned_there(
+    document: Document, standing: bytes, planned: bool, owner: writer.Ownership
+) -> None:
+    draft = writer.write_draft(document.path, document.id, "txt", RENDERERS["txt"], pages("some text")())
+    document.output("txt").write_bytes(standing)
+    ours = frozenset({draft.sha256} if planned else {"0" * 64})
+    whose = writer.ownership(
+        draft.target, draft_sha256=draft.sha256, ours=ours, overwrite_edited=False, draft=draft.path
+    )
+    assert whose is owner
+    writer.discard(draft)
 
 
 def test_drafts_of_a_killed_daemon_are_swept_and_nothing_else(document: Document, inbox: Path) -> None:
