@@ -25,6 +25,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocrd.daemon import landing
+from ocrd.daemon.finisher import Ending
+from ocrd.domain.errors import PageFault, ReasonCode
+from ocrd.domain.jobs import DocumentState, PageState, Verdict
+from ocrd.domain.quality import Cause
+from ocrd.store.pages import Attempt
 from ocrd.telemetry import logs
 
 PREFIXED = re.compile(r"<[2-7]>[^\n]+")
@@ -377,3 +383,31 @@ def test_lines_of_many_threads_are_never_mixed(tmp_path: Path) -> None:
     assert all(
         re.fullmatch(r"<6>line number=(\d) filling=\1{5000}", line) for line in out.read_text().splitlines()
     )
+
+
+# --- never page text ------------------------------------------------------------------------------------------------
+
+
+def test_the_line_of_a_page_or_document_does_not_quote_it() -> None:
+    stream = io.StringIO()
+    logs.configure(level="info", output_format="json", stream=stream)
+    said = "the model did not read the page, but said: SECRET"
+    refused = Attempt(
+        engine="m", seconds=2.0, verdict=Verdict.REFUSED, rung="turned", cause=Cause.REFUSED, reason=said
+    )
+    landing._log_page(3, PageState.FAILED, refused)
+    fault = PageFault(ReasonCode.RENDER_FAILED, "the page is damaged")
+    landing._log_page(4, PageState.FAILED, landing.fault_attempt(fault, 1.0, "rasterizer"))
+    of_pages = Ending(
+        DocumentState.PARTIAL, ReasonCode.PAGES_FAILED, f"1 of 2 pages have no text: page 3: {said}"
+    )
+    failed = Ending(DocumentState.FAILED, ReasonCode.ENGINE_REFUSED, said)
+    rejected = Ending(DocumentState.REJECTED, ReasonCode.ENCRYPTED, "it needs a password")
+    unwritten = Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, "the folder is read-only")
+    told = [landing._own_words(ending) for ending in (of_pages, failed, rejected, unwritten)]
+    assert told == ["", "", "it needs a password", "the folder is read-only"]
+    first, second = json_lines(stream.getvalue())
+    assert "SECRET" not in stream.getvalue()
+    assert (first["level"], first["cause"], first["rung"]) == ("warning", "refused", "turned")
+    assert (second["reason_code"], second["reason"]) == ("render_failed", "the page is damaged")
+    assert "cause" not in second

@@ -6,11 +6,13 @@ import builtins
 import http.client
 import itertools
 import os
+import re
 import socket
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ocrd import __version__
 from ocrd.domain.errors import ConfigError, ExitCode, ServiceMissing, TryAgainLater
-from ocrd.domain.jobs import DocumentState, PageState
+from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.domain.serving import ServerState
 from ocrd.settings import MetricsSettings
 from ocrd.telemetry.metrics import Figures, Metrics, open_metrics, parse_listen
 
 MIB = 1 << 20
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 SOMEWHERE = "127.0.0.1:0"
 
 Open = Callable[..., Metrics]
@@ -341,3 +344,25 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+# --- the document ---------------------------------------------------------------------------------------------------
+
+
+def test_the_document_lists_every_figure_and_no_other() -> None:
+    figures = Figures()
+    figures.page("tesseract", "ok", 1.0)
+    figures.update(
+        facts(inboxes=[{"path": "/a", "last_scan": 1.0}], server={"state": "ready"}, vram={"used_mib": 1}),
+        {"document": {}, "page": {}},
+    )
+    families = text_string_to_metric_families(generate_latest(figures.registry).decode())
+    told = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    listed = re.findall(r"^\| `(\w+)`", DOCUMENT.read_text(), re.MULTILINE)
+    assert {name for name in told if not name.startswith("process_")} == set(listed)
+
+
+@pytest.mark.parametrize("states", [DocumentState, PageState, Verdict])
+def test_the_document_lists_every_state(states: type[StrEnum]) -> None:
+    text = DOCUMENT.read_text()
+    assert [state for state in states if f"`{state}`" not in text] == []
