@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any, Protocol, TextIO
 
 import structlog
@@ -71,6 +72,22 @@ def configure(
         cache_logger_on_first_use=False,
     )
     _lead_in_libraries()
+
+
+def lead_in_uncaught() -> None:
+    """Log what nobody caught, in a thread or at the very end: a bare traceback has neither priority nor log file."""
+
+    def of_process(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            get_logger().critical("uncaught", exc_info=(kind, error, trace))
+
+    def of_thread(args: threading.ExceptHookArgs) -> None:
+        name = None if args.thread is None else args.thread.name
+        if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+            trace = (args.exc_type, args.exc_value, args.exc_traceback)
+            get_logger().critical("uncaught", thread=name, exc_info=trace)
+
+    sys.excepthook, threading.excepthook = of_process, of_thread
 
 
 def under_journal(stream: TextIO | None = None) -> bool:

@@ -256,6 +256,33 @@ def test_warnings_of_libraries_come_in_the_same_form_and_their_chatter_does_not(
     assert "UserWarning: old thing" in lines[4]
 
 
+def test_what_nobody_caught_is_logged_with_its_traceback() -> None:
+    code = """if True:
+        import threading
+        from ocrd.telemetry import logs
+        logs.configure(level="info", output_format="journal")
+        logs.lead_in_uncaught()
+        def end(): raise SystemExit
+        def fail(): raise RuntimeError("in a thread")
+        for target in (end, fail):
+            thread = threading.Thread(target=target, name="reader")
+            thread.start()
+            thread.join()
+        raise RuntimeError("at the end")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert all(line.startswith("<2>") for line in lines)
+    assert [line for line in lines if "uncaught" in line] == ["<2>uncaught thread=reader", "<2>uncaught"]
+    assert [line for line in lines if "Error:" in line] == [
+        "<2>RuntimeError: in a thread",
+        "<2>RuntimeError: at the end",
+    ]
+
+
 # --- the log file ---------------------------------------------------------------------------------------------------
 
 
