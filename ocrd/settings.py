@@ -199,6 +199,9 @@ class LimitSettings:
     file_mib: int = _option(2048, "Larger files are rejected.", low=1)
     pages: int = _option(10_000, "Documents with more pages are rejected.", low=1)
     page_megapixels: float = _option(50.0, "Pages are rendered smaller than this.", low=1)
+    min_free_mib: int = _option(
+        256, "No page is begun while the disk of the store has less free space than this.", low=0
+    )
     image_megapixels: float = _option(178.9, "Images with more pixels are rejected unopened.", low=1)
 
 

@@ -18,6 +18,7 @@ _ERRORS_SHOWN = 5
 _WATCH_S = 1.0
 _DOUBTFUL = (Verdict.SUSPECT, Verdict.TRUNCATED, Verdict.LOOP)
 """Verdicts of pages whose text is written all the same."""
+_LOW_SPACE_MIB = 256
 _NO_SERVER = {"state": "absent", "phase": None, "eta_s": None, "model": None}
 _NO_VRAM = {"used_mib": None, "free_mib": None, "budget_mib": None}
 
@@ -82,6 +83,7 @@ def _empty(state: str, *, alive: bool) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "state": state,
+        "free_mib": files.free_mib(state),
         "daemon": {"alive": alive, "pid": None, "inboxes": []},
         "paused": False,
         "documents": {one.value: 0 for one in DocumentState},
@@ -123,7 +125,7 @@ def _eta_s(pages: dict[str, int], rate: float) -> int | None:
 def to_lines(status: dict[str, Any]) -> Iterator[str]:
     """The status for people."""
     yield _daemon_line(status)
-    yield f"store      {clean(status['state'])}"
+    yield f"store      {_store_line(status)}"
     if status["daemon"].get("restart_for"):
         changed = clean(", ".join(status["daemon"]["restart_for"]))
         yield f"settings   changed, and count after a restart: {changed}"
@@ -168,6 +170,12 @@ def _daemon_line(status: dict[str, Any]) -> str:
     late = (daemon.get("heartbeat_age_s") or 0) > 60
     stuck = f" · NO SIGN OF LIFE for {in_words(daemon['heartbeat_age_s'])}" if late else ""
     return f"daemon     running (pid {daemon['pid']}{since}){paused}{stuck}"
+
+
+def _store_line(status: dict[str, Any]) -> str:
+    free_mib = status["free_mib"]
+    low = free_mib is not None and free_mib < _LOW_SPACE_MIB
+    return clean(status["state"]) + (f" · ONLY {free_mib} MiB FREE" if low else "")
 
 
 def _inbox_line(inbox: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from ocrd.pipeline.transcript import renderers
 from ocrd.settings import Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, WaitForSpace, do_not_wait
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
 from ocrd.store.servers import ServerStore
@@ -63,10 +63,12 @@ class Parts:
         self.publisher.reconfigure(**_wanted_outputs(settings))
 
 
-def open_stores(folder: str, clock: Clock | None = None) -> Stores:
+def open_stores(
+    folder: str, clock: Clock | None = None, *, wait_for_space: WaitForSpace = do_not_wait
+) -> Stores:
     """The store of a state folder whose schema is up to date."""
     clock = clock or SystemClock()
-    database = Database(folder)
+    database = Database(folder, wait_for_space=wait_for_space)
     return Stores(
         database,
         DocumentStore(database, clock),

@@ -71,6 +71,7 @@ class Desk:
         self._reading = 0
         self._paused = False
         self._held = False
+        self._short = ""
         self._side = Side.MAIN
         self._news = 0
         self.stopping = False
@@ -184,7 +185,12 @@ class Desk:
             return room, self._news
 
     def _room(self) -> int:
-        if self._paused or self._held or (self.outage is not None and monotonic() < self.outage.until):
+        if (
+            self._paused
+            or self._held
+            or self._short
+            or (self.outage is not None and monotonic() < self.outage.until)
+        ):
             return 0
         return pages_to_render(
             waiting=len(self._ready) + self._rendering, slots=self._slots, window=self._window
@@ -282,6 +288,18 @@ class Desk:
         with self._changed:
             now = monotonic()
             return [now - since for one in self._open.values() for since in one.parked.values()]
+
+    def starve(self, problem: str) -> None:
+        """Begin no page while there is this problem with the machine; '' when it is over."""
+        if problem != self._short:
+            with self._changed:
+                self._short = problem
+            self.notify()
+
+    @property
+    def problem(self) -> str:
+        """Why the queue rests; '' if it does not."""
+        return self._short or ("" if self.outage is None else self.outage.reason)
 
     # --- outages --------------------------------------------------------------------------------------------
 

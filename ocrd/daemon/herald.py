@@ -91,7 +91,7 @@ class Herald:
 
     def facts(self, parts: Parts) -> dict[str, Any]:
         """What `ocrd status` shows of the daemon, as plain data."""
-        outage, managed = parts.worker.outage, parts.engines.managed
+        managed = parts.engines.managed
         return {
             "pid": os.getpid(),
             "version": __version__,
@@ -103,7 +103,7 @@ class Herald:
                 "kind": parts.engines.name,
                 "slots": parts.engines.first.slots,
                 "reading": min(parts.worker.reading, parts.engines.first.slots),
-                "problem": "" if outage is None else outage.reason,
+                "problem": parts.worker.problem,
                 "why": parts.engines.why,
             },
             "server": self._server_facts(parts),

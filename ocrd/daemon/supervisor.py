@@ -21,7 +21,8 @@ from ocrd.daemon import build, reloading
 from ocrd.daemon.engines import Engines
 from ocrd.daemon.herald import Herald
 from ocrd.daemon.orders import PAUSED
-from ocrd.domain.errors import ConfigError, ExitCode, OcrdError, TryAgainLater
+from ocrd.daemon.space import LOOK_S, Space
+from ocrd.domain.errors import ConfigError, ExitCode, OcrdError, StoreFull, TryAgainLater
 from ocrd.host import files, runtime
 from ocrd.host.clock import SleepWatch, SystemClock
 from ocrd.host.notify import Notifier
@@ -47,6 +48,8 @@ QUIET_SCANS = 2
 """`--once` ends after so many scans in a row that found nothing new."""
 ONCE_OUTAGES = 3
 """`--once` gives up after so many failures of the engine in a row; the daemon waits for ever."""
+ONCE_PATIENCE_S = 10.0
+"""And after so long on a full disk."""
 
 Progress = Callable[[build.Stores], None]
 
@@ -84,15 +87,23 @@ class Supervisor:
         self._warm: Warm | None = None
         self._notifier = run.notifier
         self._herald = Herald(run.notifier, self._clock, once=run.once)
+        self._space = Space(
+            run.state,
+            reserve_mib=run.settings.limits.min_free_mib,
+            patience_s=ONCE_PATIENCE_S if run.once else float("inf"),
+            clock=self._clock,
+            while_waiting=self._wait_for_space,
+        )
 
     def run(self) -> ExitCode:
         """Work until told to stop, or with `once` until nothing is left to do."""
         run = self._run
         schema.prepare_folder(run.state)
         with _locked(run.state, run.roots), self._signals_caught():
+            self._await_room()
             self._notifier.takes_longer(UPGRADE_S)
             schema.upgrade(run.state)
-            stores = build.open_stores(run.state)
+            stores = build.open_stores(run.state, wait_for_space=self._space.wait)
             parts = build.build(
                 run.settings, stores, self._rasterizer, self._engines, run.roots, once=run.once
             )
@@ -101,6 +112,22 @@ class Supervisor:
             finally:
                 self._rasterizer.close()  # before the store: a call in hand gives its pages back
                 stores.database.close()
+
+    def _await_room(self) -> None:
+        """A start on a full disk waits for room instead of failing again and again. Raises StoreFull with `--once`."""
+        while problem := self._space.look():
+            if self._run.once:
+                raise StoreFull(problem, hint="free some space, or lower [limits] min_free_mib")
+            if not self._wait_for_space(problem):
+                raise TryAgainLater(problem, hint="free some space")
+            self._notifier.takes_longer(2 * LOOK_S + ENDING_S)
+            self._clock.wait(self._never, LOOK_S)
+
+    def _wait_for_space(self, problem: str) -> bool:
+        """The main thread waits for space, and still says that it lives."""
+        self._notifier.status(f"waiting: {problem}")
+        self._notifier.alive()
+        return not self._told_to_stop
 
     def _work(self, parts: build.Parts) -> ExitCode:
         announced = runtime.announce(self._run.state, os.environ)
@@ -130,6 +157,7 @@ class Supervisor:
         drain_s = self._settings.daemon.stop_timeout_s
         self._notifier.stopping("stopping: the pages in hand are finished or given back")
         self._notifier.takes_longer(drain_s + ENDING_S)
+        self._space.close()
         parts.receiver.stop()
         if self._warm is not None:
             self._warm.turn_away()
@@ -137,7 +165,8 @@ class Supervisor:
         if self._warm is not None:
             parts.engines.close_clients()
             self._warm.close()
-        self._herald.tell(parts, force=True)
+        with contextlib.suppress(StoreFull):
+            self._herald.tell(parts, force=True)
 
     def _begin_server(self, parts: build.Parts) -> Warm | None:
         """Let the model server come up, if it is ours to start."""
@@ -156,12 +185,13 @@ class Supervisor:
 
     def _watch(self, parts: build.Parts) -> ExitCode:
         tick_s = ONCE_TICK_S if self._run.once else TICK_S
-        while not (self._caught[signal.SIGTERM] or self._caught[signal.SIGINT]):
+        while not self._told_to_stop:
             dead = parts.worker.dead_thread or parts.receiver.dead_thread
             if dead is not None:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
             self._heed_signals(parts)
+            parts.worker.starve(self._space.look())
             self._carry_out_orders(parts)
             self._wake_up(parts)
             self._tend_server(parts)
@@ -235,6 +265,10 @@ class Supervisor:
         self._caught[number] += 1
         if self._caught[signal.SIGTERM] + self._caught[signal.SIGINT] > 1:
             os._exit(128 + number)
+
+    @property
+    def _told_to_stop(self) -> bool:
+        return self._caught[signal.SIGTERM] + self._caught[signal.SIGINT] > 0
 
     def _heed_signals(self, parts: build.Parts) -> None:
         if self._is_new(signal.SIGHUP):

@@ -6,8 +6,10 @@ them read. Whoever settles the last page of a document finishes it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
@@ -21,7 +23,7 @@ from ocrd.daemon.feeder import Feeder
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.landing import Landing
 from ocrd.daemon.reader import Reader
-from ocrd.domain.errors import ReasonCode
+from ocrd.domain.errors import ReasonCode, StoreFull
 from ocrd.domain.swapping import Costs
 from ocrd.pipeline import writer
 from ocrd.pipeline.rasterizer import Rasterizer
@@ -86,11 +88,20 @@ class Worker:
             server_wait_s=parts.server_wait_s,
             abort=self._abort,
         )
-        feeders = [Thread(target=feeder.feed, name=f"feeder-{n}", daemon=True) for n in range(parts.feeders)]
+        feeders = [self._thread(feeder.feed, f"feeder-{n}") for n in range(parts.feeders)]
         # One more than slots: while one lands a page in the store, the slot it left reads the next.
         number = parts.engines.first.slots + 1
-        readers = [Thread(target=reader.read, name=f"reader-{n}", daemon=True) for n in range(number)]
+        readers = [self._thread(reader.read, f"reader-{n}") for n in range(number)]
         self._threads = [*feeders, *readers]
+
+    def _thread(self, life: Callable[[], None], name: str) -> Thread:
+        def live() -> None:
+            try:
+                life()
+            except StoreFull as full:  # nobody waits for space any more; the next daemon does it again
+                log.error("given_up", reason=str(full), next=full.hint)  # noqa: TRY400  # its trace says nothing
+
+        return Thread(target=live, name=name, daemon=True)
 
     def _make_shifts(self, parts: WorkerParts) -> Shifts | None:
         """Who lets two models take turns, where there are two."""
@@ -126,8 +137,9 @@ class Worker:
         deadline = monotonic() + _JOIN_S
         for thread in self._threads:
             thread.join(max(deadline - monotonic(), 0.1))
-        for document in self._desk.documents():
-            self._documents.release(document.job.id)
+        with contextlib.suppress(StoreFull):  # then `recover` does it at the next start
+            for document in self._desk.documents():
+                self._documents.release(document.job.id)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -146,6 +158,15 @@ class Worker:
     def paused(self) -> bool:
         """Whether the user has stopped the queue."""
         return self._desk.paused
+
+    @property
+    def problem(self) -> str:
+        """The same in words, or what else keeps pages from being begun; '' if nothing does."""
+        return self._desk.problem
+
+    def starve(self, problem: str) -> None:
+        """Begin no page while there is this problem with the machine; '' when it is over."""
+        self._desk.starve(problem)
 
     @property
     def reading(self) -> int:

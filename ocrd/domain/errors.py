@@ -102,6 +102,10 @@ class StoreError(OcrdError):
     """The job store cannot be used."""
 
 
+class StoreFull(StoreError):
+    """The disk of the job store is full, or read-only: what was to be written can be written later."""
+
+
 class InputRejected(OcrdError):
     """This input can never work as it is."""
 

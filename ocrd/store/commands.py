@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ocrd.domain.ports import Clock
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, written
 from ocrd.store.tables import commands, daemon
 
 _INSTANCE = "instance"
@@ -33,6 +33,7 @@ class CommandStore:
         self._database = database
         self._clock = clock
 
+    @written
     def send(self, verb: str, arguments: dict[str, Any]) -> int:
         """Leave a request; its number."""
         with self._database.write() as tx:
@@ -51,6 +52,7 @@ class CommandStore:
             ).all()
         return [Command(row.id, row.verb, json.loads(row.arguments)) for row in rows]
 
+    @written
     def answer(self, command_id: int, answer: dict[str, Any]) -> None:
         """Mark a request as done, with what came of it."""
         with self._database.write() as tx:
@@ -69,11 +71,13 @@ class CommandStore:
         answer: dict[str, Any] | None = json.loads(row.answer) if row.done_at is not None else None
         return answer
 
+    @written
     def prune_answered(self, *, older_than_s: float) -> None:
         """Forget the requests that were answered so long ago."""
         with self._database.write() as tx:
             tx.execute(delete(commands).where(commands.c.done_at < self._now() - older_than_s))
 
+    @written
     def set_fact(self, key: str, value: Any) -> None:
         """Say something about the daemon, as JSON."""
         text = json.dumps(value, ensure_ascii=False)
@@ -99,6 +103,7 @@ class CommandStore:
             self.set_fact(_INSTANCE, known)
         return str(known)
 
+    @written
     def drop_fact(self, key: str) -> None:
         """Take it back."""
         with self._database.write() as tx:

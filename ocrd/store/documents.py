@@ -21,7 +21,7 @@ from ocrd.domain.jobs import (
 )
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, written
 from ocrd.store.tables import counts, documents, outputs, pages
 
 FINGERPRINT_LENGTH = 16
@@ -90,6 +90,7 @@ class DocumentStore:
         self._database = database
         self._clock = clock
 
+    @written
     def register(self, arrival: Arrival) -> Registered:
         """Take a file in. The same content at the same path is the same document, changed content a new revision.
 
@@ -152,6 +153,7 @@ class DocumentStore:
         self._insert_pages(tx, row, arrival.pages)
         return int(row)
 
+    @written
     def claim(self) -> Job | None:
         """Start the next queued document, the oldest of the highest priority; None when there is none.
 
@@ -199,6 +201,7 @@ class DocumentStore:
         )
         return len(wanted) - len(known) + int(tx.execute(parked).scalar_one())
 
+    @written
     def release(self, document_id: int) -> None:
         """Give a running document back to the queue, with the pages it has; claims in hand do not count."""
         with self._database.write() as tx:
@@ -210,6 +213,7 @@ class DocumentStore:
         )
         self._move(tx, document_id, DocumentState.RUNNING, DocumentState.QUEUED, why=why)
 
+    @written
     def recover(self) -> list[Job]:
         """After a crash: whatever was running is queued again; the documents it touched, to clean up behind them."""
         with self._database.write() as tx:
@@ -218,6 +222,7 @@ class DocumentStore:
                 self._release(tx, row.id, "the daemon ended while this was in hand", {})
             return [_job(row) for row in rows]
 
+    @written
     def finish(
         self,
         document_id: int,
@@ -249,6 +254,7 @@ class DocumentStore:
             ).all()
         return document_outcome({PageState(state): number for state, number in rows})
 
+    @written
     def cancel(self, document_id: int) -> DocumentState:
         """Cancel a queued document at once; a running one is only reported, the worker has its pages in hand."""
         with self._database.write() as tx:
@@ -268,6 +274,7 @@ class DocumentStore:
                 tx, self._now(), document_id, state, PageState.CANCELLED, why=why, values={"reason_code": why}
             )
 
+    @written
     def retry(self, document_id: int, *, overwrite: bool = False, reread_as: str | None = None) -> bool:
         """Queue a finished document again: its failed and cancelled pages, or all of them if `reread_as` gives the
         fingerprint of the settings to read them with. Whether it was finished."""
@@ -298,6 +305,7 @@ class DocumentStore:
             moves.move_pages(tx, self._now(), document_id, state, PageState.PENDING, why=why, values=fresh)
         self._move(tx, document_id, old, DocumentState.QUEUED, why=why)
 
+    @written
     def complete(self, document_id: int, arrival: Arrival) -> Job:
         """A document that was rejected once turned out to be readable on a retry: it gets its pages."""
         with self._database.write() as tx:

@@ -7,27 +7,44 @@ The reasons were measured: without BEGIN IMMEDIATE, 2500 of 3000 claims by four 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
-from collections.abc import Iterator
-from threading import Lock
-from typing import Any
+from collections.abc import Callable, Iterator
+from threading import Lock, local
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
-from ocrd.domain.errors import StoreError, TryAgainLater
+from ocrd.domain.errors import StoreError, StoreFull, TryAgainLater
+from ocrd.host import faults
 from ocrd.store.schema import FILE_NAME
 
 BUSY_TIMEOUT_MS = 10_000
 JOURNAL_LIMIT_BYTES = 64 << 20
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+WaitForSpace = Callable[[StoreFull], bool]
+"""Called when the disk of the store is full: waits a moment; whether to try again."""
+
+
+def do_not_wait(full: StoreFull) -> bool:
+    """For a command: its user is told at once."""
+    del full
+    return False
+
+
 class Database:
     """The open store: `write()` and `read()` are the only ways to it."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, wait_for_space: WaitForSpace = do_not_wait) -> None:
         self.path = os.path.join(folder, FILE_NAME)
+        self.wait_for_space = wait_for_space
+        self._name = local()
         self._writer = _make_engine(self.path, read_only=False, connections=1)
         self._reader = _make_engine(self.path, read_only=True, connections=4)
         self._writing = Lock()
@@ -35,8 +52,15 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """One short transaction that may write. Threads queue here instead of polling SQLite's lock."""
+        name = getattr(self._name, "value", "")
         with self._writing, _translated(self.path), self._writer.begin() as connection:
             yield connection
+            faults.point(f"{name}.commit")
+        faults.point(f"{name}.committed")
+
+    def name_next(self, name: str) -> None:
+        """The write of this thread that follows is known to tests by this name."""
+        self._name.value = name
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -97,6 +121,10 @@ def _translated(path: str) -> Iterator[None]:
         yield
     except DatabaseError as err:
         raise _translate(path, err.orig) from err
+    except OSError as err:
+        if err.errno not in _FULL:
+            raise
+        raise _full(path, err.strerror or str(err)) from err
     except sqlite3.DatabaseError as err:
         raise _translate(path, err) from err
 
@@ -105,8 +133,35 @@ def _translate(path: str, err: BaseException | None) -> StoreError | TryAgainLat
     name = getattr(err, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return TryAgainLater(f"the store {path} is busy: {err}", hint="try again; another ocrd is writing")
-    if name.startswith("SQLITE_FULL"):
-        return StoreError(f"the disk of the store {path} is full", hint="free some space; nothing is lost")
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY")):
+        return _full(path, str(err))
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreError(f"the store {path} is damaged: {err}", hint="ocrd db check")
     return StoreError(f"the store {path} failed: {err}", hint="ocrd db check")
+
+
+def _full(path: str, why: str) -> StoreFull:
+    return StoreFull(f"the store {path} cannot be written: {why}", hint="free some space; nothing is lost")
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def written(method: _Method) -> _Method:
+    """A store's method that is one write. On a full disk nothing of it is done, so it is tried again for as long as
+    whoever opened the store wants to wait."""
+    owner, _, name = method.__qualname__.partition(".")
+    label = f"{owner.removesuffix('Store').lower()}.{name}"
+
+    @functools.wraps(method)
+    def tried(store: Any, /, *arguments: Any, **named: Any) -> Any:
+        database: Database = store._database  # noqa: SLF001  # every store has one
+        while True:
+            try:
+                database.name_next(label)
+                return method(store, *arguments, **named)
+            except StoreFull as full:
+                if not database.wait_for_space(full):
+                    raise
+
+    return cast("_Method", tried)

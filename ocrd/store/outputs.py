@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ocrd.domain.ports import Clock
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, written
 from ocrd.store.tables import outputs
 
 
@@ -43,6 +43,7 @@ class OutputStore:
             ).one_or_none()
         return frozenset(row) - {""} if row is not None else frozenset()
 
+    @written
     def plan(self, document_id: int, planned: Sequence[Planned]) -> None:
         """Record what is about to be published; what stood there before stays known until it is."""
         with self._database.write() as tx:
@@ -64,12 +65,14 @@ class OutputStore:
                     changed["sha256"] = output.standing
                 tx.execute(statement.on_conflict_do_update(index_elements=["path"], set_=changed))
 
+    @written
     def withdraw(self, path: bytes) -> None:
         """A planned file did not get its name: what stands there now is somebody else's."""
         with self._database.write() as tx:
             tx.execute(delete(outputs).where(outputs.c.path == path, outputs.c.sha256 == ""))
             tx.execute(update(outputs).where(outputs.c.path == path).values(planned_sha256=""))
 
+    @written
     def forget(self, path: bytes) -> None:
         """A file of ours was removed."""
         with self._database.write() as tx:

@@ -14,7 +14,7 @@ from ocrd.domain.documents import PageText, Recognition
 from ocrd.domain.jobs import FINAL_PAGES, PageState, Verdict
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, written
 from ocrd.store.tables import attempts, counts, pages, results
 
 _READ_BATCH = 32
@@ -60,6 +60,7 @@ class PageStore:
         self._database = database
         self._clock = clock
 
+    @written
     def claim(self, document_id: int, limit: int, *, parked: bool = False) -> list[Claimed]:
         """Take the next pending (or parked) pages of a document in hand, counted before anything is done with them."""
         state = PageState.PARKED if parked else PageState.PENDING
@@ -86,6 +87,7 @@ class PageStore:
             key=lambda claimed: claimed.number,
         )
 
+    @written
     def park(self, document_id: int, number: int, why: str) -> bool:
         """A page in hand waits for the fallback model; the claim does not count. False if it was taken out of our
         hands (cancelled) meanwhile."""
@@ -147,6 +149,7 @@ class PageStore:
             for row in rows
         ]
 
+    @written
     def give_back(self, document_id: int, numbers: Sequence[int]) -> None:
         """Pages that were claimed and not done, for no fault of theirs: the claim does not count."""
         with self._database.write() as tx:
@@ -161,11 +164,13 @@ class PageStore:
                 values={"claims": pages.c.claims - 1},
             )
 
+    @written
     def note_attempt(self, document_id: int, number: int, attempt: Attempt) -> int | None:
         """Store a try that does not settle the page; the number of its result, if it has one."""
         with self._database.write() as tx:
             return self._add_attempt(tx, document_id, number, attempt)
 
+    @written
     def land(
         self, document_id: int, number: int, state: PageState, attempt: Attempt, *, stored: int | None = None
     ) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, delete, insert, select
 
 from ocrd.domain.ports import Clock
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, written
 from ocrd.store.tables import daemon, server_starts
 
 _KEPT_S = 90 * 86400.0
@@ -38,6 +38,7 @@ class ServerStore:
         self._database = database
         self._clock = clock
 
+    @written
     def note_start(self, **start: Any) -> None:
         """Remember a start: the fields of `Start`."""
         values = {**start, "details": json.dumps(dict(start["details"]), ensure_ascii=False)}
@@ -62,6 +63,7 @@ class ServerStore:
             value = tx.execute(select(daemon.c.value).where(daemon.c.key == _PINNED)).scalar_one_or_none()
         return None if value is None else str(json.loads(value))
 
+    @written
     def pin_image(self, image_id: str) -> None:
         """Stay with this image, whatever its tags come to mean."""
         now = self._clock.now().timestamp()
