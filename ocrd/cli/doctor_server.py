@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
 from ocrd.domain.errors import OcrdError
+from ocrd.host import wsl
 from ocrd.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,17 +39,13 @@ def look(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(settings: Settings, runtime: ContainerRuntime) -> Finding:
-    from ocrd.serving.gpu import is_wsl
 
     told = runtime.describe()
     message = f"{told.version} on {told.operating_system}"
     needs_gpu = settings.server.gpus != ("none",)
     # Docker Desktop does not list the runtime although GPUs work there (envd issues 1133 and 1134).
     knows = (
-        "nvidia" in told.runtimes
-        or told.has_cdi
-        or is_wsl(os.uname().release)
-        or "Docker Desktop" in told.operating_system
+        "nvidia" in told.runtimes or told.has_cdi or wsl.is_wsl() or "Docker Desktop" in told.operating_system
     )
     if needs_gpu and not knows:
         fix = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
@@ -58,7 +55,6 @@ def _engine(settings: Settings, runtime: ContainerRuntime) -> Finding:
 
 def _image(settings: Settings, runtime: ContainerRuntime) -> Iterator[Finding]:
     from ocrd.serving import versions
-    from ocrd.serving.gpu import is_wsl
     from ocrd.serving.planner import choose_image
     from ocrd.serving.server import Refusal
 
@@ -69,7 +65,7 @@ def _image(settings: Settings, runtime: ContainerRuntime) -> Iterator[Finding]:
         return
     version = versions.image_version(image)
     yield Finding("image", OK, why)
-    for fault in versions.known_faults(version, is_wsl=is_wsl(os.uname().release)):
+    for fault in versions.known_faults(version, is_wsl=wsl.is_wsl()):
         yield Finding("image", WARNING, fault)
 
 

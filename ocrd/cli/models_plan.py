@@ -12,6 +12,7 @@ from typing import Any
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings, print_json
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.domain.planning import LEGIBLE_PIXELS, Card, Plan, make_plan
+from ocrd.host.wsl import is_wsl
 from ocrd.serving import gpu, hf_cache
 from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog, uncatalogued
 from ocrd.serving.hf_cache import CachedModel, CacheUnreadable
@@ -94,7 +95,7 @@ def _card(arguments: argparse.Namespace) -> Card:
                 f"{name} {value} is no size of a GPU's memory", hint="in MiB: 12 GB are about 12227"
             )
     if arguments.gpu_mib is not None:
-        wsl = bool(arguments.wsl) or gpu.is_wsl(os.uname().release)
+        wsl = bool(arguments.wsl) or is_wsl()
         card = Card(name="a card", total_mib=arguments.gpu_mib, free_mib=arguments.gpu_mib, is_wsl=wsl)
     else:
         try:

@@ -7,7 +7,6 @@ use and free as Windows sees it; what single processes use it does not tell ther
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ocrd.domain.errors import ServiceMissing
 from ocrd.domain.planning import MIB, Card
 from ocrd.host import commands
+from ocrd.host.wsl import is_wsl
 
 SMI_PROGRAMS = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
 """Under WSL2 it may not be on PATH."""
@@ -34,11 +34,6 @@ class _Found:
 
     cards: dict[int, Card]
     reason: str = ""
-
-
-def is_wsl(kernel_release: str) -> bool:
-    """Whether this is a kernel of WSL: '5.15.167.4-microsoft-standard-WSL2'."""
-    return "microsoft" in kernel_release.lower()
 
 
 def read_cards(
@@ -69,7 +64,7 @@ def named_card(names: Sequence[str]) -> Card:
 
 
 def _read(*, use_nvml: bool, programs: Sequence[str], timeout_s: float) -> dict[int, Card]:
-    wsl = is_wsl(os.uname().release)
+    wsl = is_wsl()
     reasons = []
     if use_nvml:
         found = _ask_nvml(wsl=wsl)

@@ -13,7 +13,7 @@ from ocrd.domain.errors import ConfigError, OcrdError, ServiceMissing
 from ocrd.domain.planning import Card, Plan, Wishes, make_plan, stepped_down
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import Diagnosis, Failure, Image
-from ocrd.host import mounts
+from ocrd.host import mounts, wsl
 from ocrd.serving import gpu, versions
 from ocrd.serving.catalog import Catalog, CatalogEntry, uncatalogued
 from ocrd.serving.hf_cache import CachedModel, CacheState, inspect_model
@@ -306,7 +306,7 @@ class CataloguePlanner:
             extra_arguments=settings.arguments,
             hardening="standard" if settings.hardening == "standard" else "strict",
             memory_mib=settings.memory_mib,
-            is_wsl=gpu.is_wsl(os.uname().release),
+            is_wsl=wsl.is_wsl(),
             slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
         )
 

@@ -136,18 +136,6 @@ def test_no_numbers_break_the_reader(parts: list[str]) -> None:
     assert all(0 <= card.free_mib <= card.total_mib for card in found.cards.values())
 
 
-@pytest.mark.parametrize(
-    ("release", "expected"),
-    [
-        ("5.15.167.4-microsoft-standard-WSL2", True),
-        ("4.4.0-19041-Microsoft", True),
-        ("6.1.0-18-amd64", False),
-    ],
-)
-def test_wsl_is_told_by_the_kernel(release: str, expected: bool) -> None:
-    assert gpu.is_wsl(release) is expected
-
-
 # --- NVML ---------------------------------------------------------------------------------------------------
 
 
