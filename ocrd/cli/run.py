@@ -98,6 +98,7 @@ def _run(
         )
 
     configure_logs(settings)
+    logs.lead_in_uncaught()
     if not arguments.once:
         run = Run(
             settings=settings,

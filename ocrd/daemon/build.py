@@ -12,6 +12,7 @@ from typing import Any
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.engines import Engines, raster_workers, server_wait_s
 from ocrd.daemon.finisher import Finisher
+from ocrd.daemon.landing import OnPage
 from ocrd.daemon.orders import Orders
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
@@ -24,7 +25,7 @@ from ocrd.pipeline.transcript import renderers
 from ocrd.settings import Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
-from ocrd.store.engine import Database, WaitForSpace, do_not_wait
+from ocrd.store.engine import Database, Waiter
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
 from ocrd.store.servers import ServerStore
@@ -63,12 +64,10 @@ class Parts:
         self.publisher.reconfigure(**_wanted_outputs(settings))
 
 
-def open_stores(
-    folder: str, clock: Clock | None = None, *, wait_for_space: WaitForSpace = do_not_wait
-) -> Stores:
+def open_stores(folder: str, clock: Clock | None = None, *, waiter: Waiter | None = None) -> Stores:
     """The store of a state folder whose schema is up to date."""
     clock = clock or SystemClock()
-    database = Database(folder, wait_for_space=wait_for_space)
+    database = Database(folder, waiter=waiter)
     return Stores(
         database,
         DocumentStore(database, clock),
@@ -99,8 +98,9 @@ def build(
     roots: Sequence[bytes],
     *,
     once: bool,
+    on_page: OnPage | None = None,
 ) -> Parts:
-    """Put a daemon together."""
+    """Put a daemon together. `on_page` hears of each page that settled."""
     publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
     finisher = Finisher(stores.documents, stores.pages, publisher)
     admission = Admission(
@@ -121,6 +121,7 @@ def build(
                 max_wait_s=settings.server.max_park_s or None,
             ),
             once=once,
+            on_page=on_page,
             folder=os.path.join(os.path.dirname(stores.database.path), "work"),
             window=settings.raster.window_pages,
             feeders=raster_workers(settings),

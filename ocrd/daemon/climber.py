@@ -144,7 +144,10 @@ class _Climb:
             "page_again",
             page=self._page.number,
             verdict=self._last.verdict,
-            reason=self._last.reason,
+            cause=self._last.cause or None,
+            reason=self._last.reason
+            if self._last.verdict is Verdict.FAULT
+            else None,  # others quote the page
             rung=following.name,
         )
         stored = self._note(self._last)

@@ -19,6 +19,7 @@ from ocrd.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from ocrd.daemon.build import Parts
     from ocrd.daemon.warm import Warm
+    from ocrd.telemetry.metrics import Metrics
 
 log = get_logger()
 
@@ -42,6 +43,7 @@ class Herald:
         self._counts: Counts = {}
         self._broken: tuple[str, ...] = ()
         self.warm: Warm | None = None
+        self.metrics: Metrics | None = None
         self.restart_for: tuple[str, ...] = ()
         """Settings that were changed and count only after a restart."""
 
@@ -61,11 +63,9 @@ class Herald:
             self._told = (now, lasting)
         if due or parts.worker.busy:
             self._counts = parts.stores.documents.counts()
-        self._notifier.status(self.line(parts, facts))
-
-    def line(self, parts: Parts, facts: Mapping[str, Any]) -> str:
-        """The daemon in one line, as of the last counting."""
-        return status_line(facts, self._counts, paused=parts.worker.paused)
+        self._notifier.status(status_line(facts, self._counts, paused=parts.worker.paused))
+        if self.metrics is not None:
+            self.metrics.update(facts, self._counts)
 
     def _tell_watchdog(self, parts: Parts) -> None:
         """systemd hears of life only while everybody keeps to what they promised."""

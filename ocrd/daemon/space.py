@@ -63,9 +63,8 @@ class Space:
                 self._short = (
                     f"only {free} MiB free in {self._folder}; {self._reserve_mib} are kept in reserve"
                 )
-            elif self._short or self._full_since is not None:
+            elif self._short:
                 self._short = ""
-                self._full_since = None
                 log.info("space_back", folder=self._folder, free_mib=free)
         return self._short
 
@@ -81,6 +80,13 @@ class Space:
         if current_thread() is main_thread() and not self._while_waiting(str(full)):
             return False
         return not self._closing.wait(RETRY_S)
+
+    def over(self) -> None:
+        """What had to wait is written."""
+        with self._lock:
+            if self._full_since is not None:
+                log.info("store_written_again", after_s=round(self._clock.monotonic() - self._full_since, 1))
+            self._full_since = None
 
     def close(self) -> None:
         """Nobody waits any more: what could not be written is done again by the next daemon."""

@@ -33,6 +33,7 @@ from ocrd.telemetry.logs import get_logger
 
 if TYPE_CHECKING:  # only with a model server of our own
     from ocrd.daemon.warm import Warm
+    from ocrd.telemetry.metrics import Metrics
 
 log = get_logger()
 
@@ -103,15 +104,25 @@ class Supervisor:
             self._await_room()
             self._notifier.takes_longer(UPGRADE_S)
             schema.upgrade(run.state)
-            stores = build.open_stores(run.state, wait_for_space=self._space.wait)
-            parts = build.build(
-                run.settings, stores, self._rasterizer, self._engines, run.roots, once=run.once
-            )
-            try:
+            stores = build.open_stores(run.state, waiter=self._space)
+            with contextlib.ExitStack() as closing:
+                closing.callback(stores.database.close)
+                closing.callback(
+                    self._rasterizer.close
+                )  # before the store: a call in hand gives its pages back
+                metrics = self._herald.metrics = _open_metrics(run.settings)
+                if metrics is not None:
+                    closing.callback(metrics.close)
+                parts = build.build(
+                    run.settings,
+                    stores,
+                    self._rasterizer,
+                    self._engines,
+                    run.roots,
+                    once=run.once,
+                    on_page=None if metrics is None else metrics.page,
+                )
                 return self._work(parts)
-            finally:
-                self._rasterizer.close()  # before the store: a call in hand gives its pages back
-                stores.database.close()
 
     def _await_room(self) -> None:
         """A start on a full disk waits for room instead of failing again and again. Raises StoreFull with `--once`."""
@@ -308,6 +319,15 @@ class Supervisor:
             changed=[str(one) for one in changed],
             needs_restart=list(self._herald.restart_for) or None,
         )
+
+
+def _open_metrics(settings: Settings) -> Metrics | None:
+    """The figures for Prometheus, if they are wanted: their import is not every run's burden."""
+    if not (settings.metrics.listen or settings.metrics.textfile):
+        return None
+    from ocrd.telemetry.metrics import open_metrics
+
+    return open_metrics(settings.metrics)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from ocrd.daemon.desk import Desk, Outage
 from ocrd.daemon.engines import Engines
 from ocrd.daemon.feeder import Feeder
 from ocrd.daemon.finisher import Finisher
-from ocrd.daemon.landing import Landing
+from ocrd.daemon.landing import Landing, OnPage
 from ocrd.daemon.reader import Reader
 from ocrd.domain.errors import ReasonCode, StoreFull
 from ocrd.domain.swapping import Costs
@@ -53,6 +53,7 @@ class WorkerParts:
     server_wait_s: float
     costs: Costs
     once: bool
+    on_page: OnPage | None
     folder: str
     """Where rendered pages lie until they are read; emptied at the start."""
     window: int
@@ -67,7 +68,9 @@ class Worker:
         self._folder = parts.folder
         self._abort = Event()
         self._desk = Desk(slots=parts.engines.first.slots, window=parts.window)
-        self._landing = Landing(self._desk, parts.documents, parts.pages, parts.finisher)
+        self._landing = Landing(
+            self._desk, parts.documents, parts.pages, parts.finisher, on_page=parts.on_page
+        )
         self.shifts = self._make_shifts(parts)
         feeder = Feeder(
             self._desk,

@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from threading import Lock, local
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
@@ -28,22 +28,35 @@ JOURNAL_LIMIT_BYTES = 64 << 20
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
-WaitForSpace = Callable[[StoreFull], bool]
-"""Called when the disk of the store is full: waits a moment; whether to try again."""
+
+class Waiter(Protocol):
+    """Who decides what happens when the disk of the store is full. Called in the thread that writes."""
+
+    def wait(self, full: StoreFull) -> bool:
+        """Wait a moment; whether to try again."""
+
+    def over(self) -> None:
+        """What had to wait is written."""
 
 
-def do_not_wait(full: StoreFull) -> bool:
+class Impatience:
     """For a command: its user is told at once."""
-    del full
-    return False
+
+    def wait(self, full: StoreFull) -> bool:
+        """No."""
+        del full
+        return False
+
+    def over(self) -> None:
+        """Never happens."""
 
 
 class Database:
     """The open store: `write()` and `read()` are the only ways to it."""
 
-    def __init__(self, folder: str, *, wait_for_space: WaitForSpace = do_not_wait) -> None:
+    def __init__(self, folder: str, *, waiter: Waiter | None = None) -> None:
         self.path = os.path.join(folder, FILE_NAME)
-        self.wait_for_space = wait_for_space
+        self.waiter = waiter or Impatience()
         self._name = local()
         self._writer = _make_engine(self.path, read_only=False, connections=1)
         self._reader = _make_engine(self.path, read_only=True, connections=4)
@@ -156,12 +169,18 @@ def written(method: _Method) -> _Method:
     @functools.wraps(method)
     def tried(store: Any, /, *arguments: Any, **named: Any) -> Any:
         database: Database = store._database  # noqa: SLF001  # every store has one
+        had_to_wait = False
         while True:
             try:
                 database.name_next(label)
-                return method(store, *arguments, **named)
+                answer = method(store, *arguments, **named)
             except StoreFull as full:
-                if not database.wait_for_space(full):
+                had_to_wait = True
+                if not database.waiter.wait(full):
                     raise
+            else:
+                if had_to_wait:
+                    database.waiter.over()
+                return answer
 
     return cast("_Method", tried)

@@ -155,3 +155,16 @@ def test_a_page_and_a_document_leave_one_line_each_in_the_log(ocrd: Ocrd) -> Non
     assert (finished["state"], finished["pages"]) == ("done", 2)
     assert finished["file"].endswith("two.pdf")
     assert "First" not in ocrd.log.read_text(), "page text does not belong into logs"
+
+
+def test_the_figures_for_prometheus_follow_the_work(ocrd: Ocrd) -> None:
+    figures = ocrd.folder / "ocrd.prom"
+    ocrd.env["OCRD_METRICS__TEXTFILE"] = str(figures)
+    paper.write_pdf(ocrd.inbox / "two.pdf", "First", "Second")
+    ocrd.start()
+    ocrd.await_state("two.pdf", "done")
+    assert ocrd.stop() == 0
+    text = figures.read_text()
+    assert 'ocrd_documents{state="done"} 1.0' in text
+    assert 'ocrd_pages_read_total{engine="tesseract",verdict="ok"} 2.0' in text
+    assert "ocrd_last_scan_timestamp_seconds" in text

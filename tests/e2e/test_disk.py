@@ -1,0 +1,115 @@
+"""A disk that is full, or that nobody may write to: the queue rests, says why, and goes on by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import paper
+from support.running import Ocrd, wait_until
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system; run as root, as CI does")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_writes_to_a_full_store_are_made_up_for(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_FAULT"] = "page.land.commit:enospc:2-3"
+    paper.write_pdf(ocrd.inbox / "three.pdf", "First", "Second", "Third")
+    ocrd.start()
+    ocrd.await_state("three.pdf", "done")
+    assert len(ocrd.events("store_full")) == 1
+    pages = ocrd.show("three.pdf")["page_list"]
+    assert [len(page["attempts"]) for page in pages] == [1, 1, 1]
+    assert ocrd.stop() == 0
+
+
+def test_a_store_that_stays_full_lets_the_daemon_stop_and_nothing_is_lost(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_FAULT"] = "page.land.commit:enospc:1-100000"
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.start()
+    wait_until(lambda: ocrd.events("store_full"), "the store is full")
+    assert ocrd.stop() == 0
+    del ocrd.env["OCRD_FAULT"]
+    ocrd.start()
+    ocrd.await_state("one.png", "done")
+
+
+def test_a_run_once_on_a_full_store_ends_with_a_reason(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_FAULT"] = "page.land.commit:enospc:1-100000"
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    done = ocrd.run_once()
+    assert done.returncode == 1
+    assert "cannot be written: No space left on device" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk_pauses_the_queue_and_free_space_wakes_it(ocrd: Ocrd, small_disk: Path) -> None:
+    ocrd.state = small_disk / "state"
+    ocrd.env["OCRD_LIMITS__MIN_FREE_MIB"] = "16"
+    filler = small_disk / "filler"
+    ocrd.start()
+    filler.write_bytes(b"\0" * 36 * MIB)
+    wait_until(lambda: "MiB free" in ocrd.status()["engine"]["problem"], "status tells that space is short")
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.await_state("one.png", "queued")
+    assert "ONLY" in ocrd.command("status").stdout
+    filler.unlink()
+    ocrd.await_state("one.png", "done")
+    assert ocrd.status()["engine"]["problem"] == ""
+    assert ocrd.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_to_the_last_byte_stops_nothing_for_good(ocrd: Ocrd, small_disk: Path) -> None:
+    ocrd.state = small_disk / "state"
+    ocrd.env["OCRD_LIMITS__MIN_FREE_MIB"] = "0"
+    ocrd.start()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * MIB)
+    for number in range(12):
+        paper.write_png(ocrd.inbox / f"{number}.png", f"Hello {number}")
+    wait_until(
+        lambda: ocrd.events("store_full") or ocrd.events("queue_rests") or ocrd.events("intake_failed"),
+        "something could not be written",
+    )
+    assert ocrd.process is not None
+    assert ocrd.process.poll() is None, "the daemon lives on"
+    filler.unlink()
+    for number in range(12):
+        ocrd.await_state(f"{number}.png", "done")
+    assert ocrd.command("db", "check").returncode == 0
+    assert ocrd.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_start_on_a_full_disk_waits_for_room(ocrd: Ocrd, small_disk: Path) -> None:
+    ocrd.state = small_disk / "state"
+    ocrd.env["OCRD_LIMITS__MIN_FREE_MIB"] = "32"
+    filler = small_disk / "filler"
+    filler.write_bytes(b"\0" * 20 * MIB)
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.start(ready=False)
+    wait_until(lambda: ocrd.events("space_short"), "it says what it waits for")
+    filler.unlink()
+    ocrd.await_state("one.png", "done")
+    ocrd.send_signal(signal.SIGTERM)
+    assert ocrd.process is not None
+    assert ocrd.process.wait(30) == 0
