@@ -83,6 +83,8 @@ def test_of_5000_files_dropped_renamed_and_rewritten_behind_the_mount_none_is_mi
     there: dict[str, str] = {}
     """What stands in the folder: name and checksum."""
     ever: set[tuple[str, str]] = set()
+    for number in range(50):
+        (drive.back / str(number)).mkdir()
     for number in range(MANY):
         drop(drive.back, f"{number % 50}/{number}.png", tiny_png(number), there, ever)
         if chance.random() < 0.2:
@@ -93,6 +95,8 @@ def test_of_5000_files_dropped_renamed_and_rewritten_behind_the_mount_none_is_mi
             ever.add((new, there[new]))
         if chance.random() < 0.2:
             drop(drive.back, chance.choice(list(there)), tiny_png(MANY + number), there, ever)
+        if number % 250 == 0:  # the rest happens while the daemon is in the midst of it
+            wait_until(lambda n=number: len(current(ocrd)) >= n // 2, "it keeps up by half")
 
     wait_until(lambda: current(ocrd).items() >= there.items(), "every file is taken in", 240)
     wait_until(lambda: watched(ocrd)["waiting"] == 0, "nothing is waited for")
@@ -105,7 +109,6 @@ def test_of_5000_files_dropped_renamed_and_rewritten_behind_the_mount_none_is_mi
 def drop(root: Path, name: str, content: bytes, there: dict[str, str], ever: set[tuple[str, str]]) -> None:
     """Every third file is written in two halves, as a copy over a slow line; the others appear by a rename."""
     path = root / name
-    path.parent.mkdir(exist_ok=True)
     digest = hashlib.sha256(content).hexdigest()
     if content[-20] % 3:
         part = path.with_suffix(".part")
