@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from ocrd.domain.documents import FileIdentity
+from ocrd.host import faults
 
 _CHUNK = 1 << 20
 
@@ -192,6 +193,7 @@ def publish_new(draft: bytes, target: bytes) -> None:
 
     Where names cannot be given at all, the content is copied; see `_copy_new` for what a kill leaves then.
     """
+    faults.point("file.name")
     try:
         os.link(draft, target, follow_symlinks=False)
     except FileExistsError:
@@ -204,6 +206,7 @@ def publish_new(draft: bytes, target: bytes) -> None:
             if err.errno not in _IN_USE:
                 raise
             _copy_new(draft, target)
+    faults.point("file.named")
     # Gone already after a rename. One that stays in use is hidden, and the next text of the document replaces it.
     with contextlib.suppress(OSError):
         _patiently(lambda: os.unlink(draft))
@@ -237,17 +240,16 @@ def _copy_new(draft: bytes, target: bytes) -> None:
     """
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        with open_regular(draft) as source, os.fdopen(os.dup(fd), "wb") as file:
+        with os.fdopen(fd, "wb") as file, open_regular(draft) as source:
             for chunk in _chunks_of(source):
                 file.write(chunk)
-        dress_like_folder(fd, os.path.dirname(target))
-        sync(fd)
+            file.flush()
+            dress_like_folder(fd, os.path.dirname(target))
+            sync(fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(target)  # it is ours: nobody else had the name
+            os.unlink(target)  # it is ours: nobody else had the name; closed, because drives keep what is open
         raise
-    finally:
-        os.close(fd)
 
 
 def is_beginning_of(path: bytes, whole: bytes) -> bool:
@@ -269,6 +271,7 @@ def is_beginning_of(path: bytes, whole: bytes) -> bool:
 def publish_over(draft: bytes, target: bytes) -> None:
     """Put the draft in the place of the target, at once and wholly. Raises OSError, with what to do, where a program
     keeps one of them open."""
+    faults.point("file.replace")
     try:
         _patiently(lambda: os.replace(draft, target))
     except OSError as err:
@@ -277,15 +280,18 @@ def publish_over(draft: bytes, target: bytes) -> None:
         name = display_name(os.path.basename(target))
         reason = f"{name} cannot be replaced ({err.strerror}): close it in other programs, then `ocrd retry`"
         raise OSError(err.errno, reason, os.fsdecode(target)) from err
+    faults.point("file.replaced")
 
 
 def sync(fd: int) -> None:
     """Make a file's content durable; file systems that cannot are left alone. Raises OSError where a disk fails."""
     try:
+        faults.point("file.sync")
         os.fsync(fd)
     except OSError as err:
         if err.errno not in _NOT_HERE:
             raise
+    faults.point("file.synced")
 
 
 def sync_folder(folder: bytes) -> None:
@@ -293,12 +299,14 @@ def sync_folder(folder: bytes) -> None:
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            faults.point("folder.sync")
             os.fsync(fd)
         finally:
             os.close(fd)
     except OSError as err:
         if err.errno in _DISK_TROUBLE:
             raise
+    faults.point("folder.synced")
 
 
 def remove_if_there(path: bytes) -> bool:

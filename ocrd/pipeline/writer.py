@@ -87,18 +87,17 @@ def _write(path: bytes, document_id: int, output_format: str, chunks: Iterable[b
     digest = hashlib.sha256()
     fd = files.create_draft(draft)
     try:
-        with os.fdopen(os.dup(fd), "wb") as file:
+        with os.fdopen(fd, "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
                 digest.update(chunk)
-        files.dress_like_folder(fd, os.path.dirname(path))
-        files.sync(fd)
+            file.flush()
+            files.dress_like_folder(fd, os.path.dirname(path))
+            files.sync(fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(draft)
+            os.unlink(draft)  # closed by now: a Windows drive keeps what is open
         raise
-    finally:
-        os.close(fd)
     return Draft(output_format, draft, target_of(path, output_format), digest.hexdigest())
 
 

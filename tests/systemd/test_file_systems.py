@@ -18,6 +18,8 @@ from support import paper
 from support.fuse import Drive, needs_fuse
 from support.running import Ocrd, wait_until
 
+from ocrd.host import files
+
 pytestmark = pytest.mark.systemd
 
 
@@ -188,6 +190,23 @@ def test_a_drive_that_does_not_answer_any_more_is_missed_until_it_is_mounted_ane
     assert watched(ocrd)["mode"] == "polling"
 
 
+def test_the_lock_of_an_inbox_follows_the_drive(drive: Drive) -> None:
+    path = os.fsencode(drive.mount)
+    with contextlib.closing(files.FolderLocks()) as locks:
+        assert locks.take(path)
+        assert files.try_lock_folder(path) is None
+        drive.die()
+        with pytest.raises(OSError, match="not connected"):
+            locks.take(path)
+        drive.unplug()
+        assert locks.take(path), "the folder below"
+        drive.plug_in()
+        assert locks.take(path)
+        assert files.try_lock_folder(path) is None
+        locks.release(path)
+        drive.unplug()  # nobody is in its way
+
+
 # --- what Windows refuses ----------------------------------------------------------------------------------
 
 
@@ -201,6 +220,20 @@ def test_text_is_copied_where_names_cannot_be_given(ocrd: Ocrd, drive: Drive) ->
     assert ocrd.run_once().returncode == 0
     assert "Copied" in (drive.back / "page.png.txt").read_text()
     assert names(drive) == ["page.png", "page.png.txt"]
+
+
+def test_a_copy_that_cannot_be_finished_leaves_nothing_under_the_final_name(drive: Drive) -> None:
+    draft, target = os.fsencode(drive.mount / ".draft"), os.fsencode(drive.mount / "page.png.txt")
+    Path(os.fsdecode(draft)).write_text("text")
+    drive.quirks("no-rename", "no-link", "full")
+    with pytest.raises(OSError, match="No space left"):
+        files.publish_new(draft, target)
+    assert names(drive) == [".draft"]
+    drive.quirks("no-rename", "no-link")
+    (drive.back / "page.png.txt").write_text("the user's")
+    with pytest.raises(FileExistsError):
+        files.publish_new(draft, target)
+    assert (drive.back / "page.png.txt").read_text() == "the user's"
 
 
 def test_a_rename_that_is_refused_for_a_moment_is_tried_again(ocrd: Ocrd, drive: Drive) -> None:
