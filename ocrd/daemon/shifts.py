@@ -14,6 +14,7 @@ from typing import Any
 from ocrd.daemon.desk import Desk
 from ocrd.daemon.managed import ManagedFallback
 from ocrd.domain.swapping import Costs, Decision, History, Queues, Side, decide, round_trip
+from ocrd.host import faults
 from ocrd.serving.server import ModelServer
 from ocrd.telemetry.logs import get_logger
 
@@ -127,6 +128,7 @@ class Shifts:
 
     def _begin(self, to: Side) -> None:
         log.info("models_swap", to=self._models[to], reason=self._reason)
+        faults.point("swap.begin")
         self._exchange = _Exchange(to, time.monotonic())
         self._server.want(self._models[to])
 
@@ -158,6 +160,7 @@ class Shifts:
             self._costs = replace(self._costs, round_trip_s=self._measured)
             self._history = replace(self._history, setup_s=self._history.setup_s + took_s)
         log.info("models_swapped", model=self._models[exchange.to], seconds=round(took_s, 1))
+        faults.point("swap.arrived")
         self._exchange = None
         self._desk.turn(exchange.to)
         self._hold(held=False)

@@ -248,7 +248,9 @@ def _copy_new(draft: bytes, target: bytes) -> None:
             sync(fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(target)  # it is ours: nobody else had the name; closed, because drives keep what is open
+            os.unlink(
+                target
+            )  # it is ours: nobody else had the name; closed, because drives keep what is open
         raise
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import INSTANCE_LABEL, Container, ContainerFault, ContainerSpec, Diagnosis
+from ocrd.host import faults
 from ocrd.serving import causes
 from ocrd.serving.startup import StartupLog
 from ocrd.telemetry.logs import get_logger
@@ -151,11 +152,15 @@ class Containers:
 
     def make(self, spec: ContainerSpec) -> str:
         """Make one, not started; its id."""
-        return self._runtime.create(spec, name=f"ocrd-{self._instance[:8]}", instance=self._instance)
+        faults.point("container.create")
+        made = self._runtime.create(spec, name=f"ocrd-{self._instance[:8]}", instance=self._instance)
+        faults.point("container.created")
+        return made
 
     def start(self, container_id: str, model: str) -> Running:
         """Start it."""
         self._runtime.start(container_id)
+        faults.point("container.started")
         container = self._runtime.inspect(container_id)
         return self._running(container_id, None if container is None else container.host_port, model)
 

@@ -157,6 +157,9 @@ def _full(path: str, why: str) -> StoreFull:
     return StoreFull(f"the store {path} cannot be written: {why}", hint="free some space; nothing is lost")
 
 
+WRITES: set[str] = set()
+"""The names of all methods that write: `page.land`."""
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -165,6 +168,8 @@ def written(method: _Method) -> _Method:
     whoever opened the store wants to wait."""
     owner, _, name = method.__qualname__.partition(".")
     label = f"{owner.removesuffix('Store').lower()}.{name}"
+
+    WRITES.add(label)
 
     @functools.wraps(method)
     def tried(store: Any, /, *arguments: Any, **named: Any) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support import paper
+from support.crashes import assert_each_page_has_one_result, originals, outputs, states
 from support.running import Ocrd, wait_until
 
 KILLS = 20
@@ -39,28 +38,6 @@ def fill(inbox: Path) -> None:
         (inbox / f"damaged-{number}.pdf").write_bytes(whole[:200])
     paper.write_pdf(inbox / "with-blank.pdf", "Before", "", "After")
     (inbox / "empty.png").touch()
-
-
-def outputs(inbox: Path) -> dict[str, bytes]:
-    """Every file that ocrd wrote below an inbox."""
-    suffixes = (".txt", ".md")
-    return {
-        str(path.relative_to(inbox)): path.read_bytes()
-        for path in inbox.rglob("*")
-        if path.name.endswith(suffixes)
-    }
-
-
-def originals(inbox: Path) -> dict[str, bytes]:
-    """Every other file."""
-    wrote = outputs(inbox)
-    files = (path for path in inbox.rglob("*") if path.is_file())
-    return {name: path.read_bytes() for path in files if (name := str(path.relative_to(inbox))) not in wrote}
-
-
-def states(ocrd: Ocrd) -> dict[str, tuple[str, str, int]]:
-    """How each document ended."""
-    return {name: (job["state"], job["reason_code"], job["pages_done"]) for name, job in ocrd.jobs().items()}
 
 
 def test_a_daemon_that_is_killed_at_random_moments_loses_nothing_and_does_nothing_twice(
@@ -94,7 +71,7 @@ def test_a_daemon_that_is_killed_at_random_moments_loses_nothing_and_does_nothin
     assert originals(killed.inbox) == before
     assert killed.leftovers() == []
     assert not (killed.state / "work").exists()
-    _assert_each_page_has_one_result(killed)
+    assert_each_page_has_one_result(killed)
 
 
 def _wait_for_end(ocrd: Ocrd, deadline_s: float) -> None:
@@ -103,17 +80,6 @@ def _wait_for_end(ocrd: Ocrd, deadline_s: float) -> None:
     end = time.monotonic() + deadline_s
     process = ocrd.process
     wait_until(lambda: time.monotonic() >= end or process.poll() is not None, "the moment to kill")
-
-
-def _assert_each_page_has_one_result(ocrd: Ocrd) -> None:
-    with closing(sqlite3.connect(ocrd.state / "ocrd.db")) as store:
-        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        doubled = "SELECT count(*) FROM (SELECT page_id FROM attempts GROUP BY page_id HAVING count(*) > 1)"
-        assert store.execute(doubled).fetchone() == (0,)
-        orphans = "SELECT count(*) FROM results WHERE id NOT IN (SELECT result_id FROM attempts WHERE result_id NOT NULL)"
-        assert store.execute(orphans).fetchone() == (0,)
-        lost = "SELECT count(*) FROM pages WHERE state = 'done' AND result_id IS NULL"
-        assert store.execute(lost).fetchone() == (0,)
 
 
 def _folder(path: Path) -> Path:
