@@ -1,32 +1,47 @@
 """`ocrd doctor`: everything the daemon needs of this machine, and the command that mends what is missing.
 
-Looks only; changes nothing but a probe file that it removes again.
+Looks only; changes nothing but a probe file that it removes again. Here is the order of the checks, and how they are
+shown; `doctor_*.py` have the checks, each with what is looked at apart from what it means.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import re
-import shutil
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 
+from ocrd.cli import (
+    doctor_engine,
+    doctor_folders,
+    doctor_machine,
+    doctor_server,
+    doctor_service,
+    doctor_wsl,
+)
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings, print_json
 from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
 from ocrd.domain.errors import ExitCode, OcrdError
-from ocrd.host import commands, files, mounts
+from ocrd.host import machine
 from ocrd.settings import Settings
-from ocrd.store import snapshot
 
 SCHEMA = "ocrd.doctor/1"
-_LOW_SPACE_MIB = 1024
-_MIN_INOTIFY_WATCHES = 8192
+_WIDTH = 100
+_SHORT_S = 20.0
+_LONG_S = 2 * doctor_engine.PATIENCE_S
 
 
-_SERVER_PATIENCE_S = 60.0
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to look at, under which heading, and how long it may take."""
+
+    group: str
+    check: str
+    """The name of the finding if it takes too long."""
+    look: Callable[[], Iterable[Finding]]
+    seconds: float = _SHORT_S
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -36,179 +51,89 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> ExitCode:
     """Run; 1 if anything keeps the daemon from working."""
-    findings = list(look(arguments))
+    found: list[tuple[str, Finding]] = []
+    for step in steps(arguments):
+        for finding in take(step):
+            if not arguments.json:
+                if not found or found[-1][0] != step.group:
+                    print(f"{'' if not found else chr(10)}{step.group}", flush=True)
+                _print(finding)
+            found.append((step.group, finding))
+    results = [finding.result for _, finding in found]
     if arguments.json:
-        print_json({"schema": SCHEMA, "findings": [asdict(finding) for finding in findings]})
+        rows = [{"group": group, **asdict(finding)} for group, finding in found]
+        print_json({"schema": SCHEMA, "findings": rows})
     else:
-        for finding in findings:
-            print(f"{finding.result:<8} {finding.check:<10} {clean(finding.message)}")
-            if finding.fix:
-                print(f"{'':<19} → {clean(finding.fix)}")
-    return ExitCode.FAILED if any(finding.result == FAILURE for finding in findings) else ExitCode.OK
+        print(f"\n{_in_sum(results)}")
+    return ExitCode.FAILED if FAILURE in results else ExitCode.OK
 
 
-def look(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """Every check, each on its own: one that fails does not hide the others."""
-    yield _python()
-    yield _sqlite()
-    yield _poppler()
+def steps(arguments: argparse.Namespace) -> Iterator[Step]:
+    """All checks in their order; with settings that cannot be used only those that need none."""
+    yield Step("machine", "machine", doctor_machine.look)
+    yield Step("machine", "wsl", doctor_wsl.look)
     try:
-        settings = load_settings(arguments)
-        state = find_state(arguments)
+        settings, state = load_settings(arguments), find_state(arguments)
     except OcrdError as err:
-        yield Finding("settings", FAILURE, str(err), err.hint or "correct it, then: ocrd config check")
-        return
-    yield Finding("settings", OK, "they are right")
-    yield from _engine(settings)
-    yield from _state(state)
-    yield from _inboxes(settings)
-
-
-def _python() -> Finding:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("python", OK, f"{version}, {sys.executable}")
-
-
-def _sqlite() -> Finding:
-    version = ".".join(str(part) for part in snapshot.SQLITE_VERSION)
-    if snapshot.SQLITE_VERSION < (3, 35):
-        return Finding("sqlite", FAILURE, f"{version} is too old: 3.35 is needed", "use a newer Python build")
-    return Finding("sqlite", OK, version)
-
-
-def _poppler() -> Finding:
-    for program in ("pdftoppm", "pdfinfo"):
-        try:
-            answer = commands.run([program, "-v"], timeout_s=10)
-        except (commands.CommandMissing, commands.CommandTimeout) as err:
-            return Finding(
-                "poppler", FAILURE, f"{program} does not work: {err}", "sudo apt install poppler-utils"
-            )
-    version = re.search(r"version (\S+)", answer.err + answer.out)
-    return Finding(
-        "poppler", OK, f"{version.group(1) if version else 'unknown version'}, {shutil.which('pdftoppm')}"
-    )
-
-
-def _engine(settings: Settings) -> Iterator[Finding]:
-    if settings.engine.kind not in {"auto", "embedded", "vllm"}:
-        yield Finding("engine", OK, f"plug-in {settings.engine.kind}")
-        return
-    if settings.vllm.base_url:
-        yield _server(settings)
-    elif settings.engine.kind != "embedded":
-        from ocrd.cli import doctor_server
-
-        yield from doctor_server.look(settings)
-    yield from _embedded(settings)
-
-
-def _server(settings: Settings) -> Finding:
-    """Put the known page to the model server."""
-    from ocrd.daemon.engines import server_options
-    from ocrd.pipeline.recognizer.vllm import VllmRecognizer
-
-    with contextlib.closing(VllmRecognizer(server_options(settings))) as recognizer:
-        try:
-            served = recognizer.check(timeout_s=_SERVER_PATIENCE_S)
-        except OcrdError as err:
-            return Finding("server", FAILURE, str(err), err.hint)
-    tokens = "" if served.checked_tokens else "; it does not count tokens, so its chat template is unchecked"
-    return Finding(
-        "server",
-        OK,
-        f"{served.model} ({served.profile.family}) at {settings.vllm.base_url}, context {served.context}, "
-        f"read the known page{tokens}",
-    )
-
-
-def _embedded(settings: Settings) -> Iterator[Finding]:
-    from ocrd.pipeline.recognizer import tessdata
-
-    try:
-        folder = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
-        import tesserocr
-    except OcrdError as err:
-        yield Finding("engine", FAILURE, str(err), err.hint)
-        return
-    except ImportError as err:
-        yield Finding(
-            "engine", FAILURE, f"tesserocr cannot be loaded: {err}", "pip install --force-reinstall tesserocr"
-        )
-        return
-    version = tesserocr.tesseract_version().split("\n")[0]
-    yield Finding(
-        "engine", OK, f"embedded, {version}, languages {'+'.join(settings.engine.languages)} in {folder}"
-    )
-    if "osd" not in tessdata.installed_languages(folder):
-        yield Finding(
-            "engine",
-            WARNING,
-            "pages that lie on their side are not turned",
-            "sudo apt install tesseract-ocr-osd",
-        )
-
-
-def _state(state: str) -> Iterator[Finding]:
-    kind = mounts.file_system_of(state)
-    if not mounts.is_safe_for_store(kind):
-        message = f"{state} lies on a {kind} file system, where SQLite loses data"
-        yield Finding("store", FAILURE, message, "choose a local Linux disk: [state] dir, or --state DIR")
-        return
-    there = state
-    while not os.path.isdir(there):
-        there = os.path.dirname(there)
-    if not os.access(there, os.W_OK):
-        yield Finding("store", FAILURE, f"{there} cannot be written", f"sudo chown $USER {there}")
-        return
-    free_mib = shutil.disk_usage(there).free >> 20
-    if free_mib < _LOW_SPACE_MIB:
-        yield Finding("store", WARNING, f"only {free_mib} MiB free in {there}", "free some space")
+        wrong = Finding("settings", FAILURE, str(err), err.hint or "correct it, then: ocrd config check")
+        yield Step("machine", "settings", lambda: [wrong])
     else:
-        yield Finding("store", OK, f"{state} ({kind or 'unknown file system'}, {free_mib} MiB free)")
+        yield Step("machine", "settings", lambda: [Finding("settings", OK, "they are right")])
+        yield from _steps(settings, state)
+    yield Step("service", "systemd", doctor_service.look)
 
 
-def _inboxes(settings: Settings) -> Iterator[Finding]:
+def _steps(settings: Settings, state: str) -> Iterator[Step]:
+    """Those that need the settings."""
+    yield Step("store", "store", lambda: [doctor_folders.look_at_state(state)])
     if not settings.inbox.paths:
-        yield Finding("inbox", WARNING, "none is configured", "ocrd config init --inbox DIR")
-        return
-    for path in settings.inbox.paths:
-        yield _inbox(os.path.expanduser(path))
-    yield _inotify()
+        none = Finding("inbox", WARNING, "none is configured", "ocrd config init --inbox DIR")
+        yield Step("inbox", "inbox", lambda: [none])
+    for path in map(os.path.expanduser, settings.inbox.paths):
+        look = partial(doctor_folders.look_at_inbox, path, watch=settings.inbox.watch)
+        yield Step("inbox", "inbox", look)
+    yield Step("inbox", "inotify", partial(doctor_folders.look_at_inotify, settings))
+    yield Step("engine", "engine", partial(doctor_engine.look, settings), _LONG_S)
+    if settings.engine.kind in {"auto", "vllm"} and not settings.vllm.base_url:
+        yield Step("GPU and Docker", "docker", partial(doctor_server.look, settings), _LONG_S)
+    yield Step("service", "daemon", partial(doctor_service.look_at_daemon, state))
+    yield Step("service", "metrics", partial(doctor_service.look_at_metrics, settings))
 
 
-def _inbox(path: str) -> Finding:
-    if not os.path.isdir(path):
-        return Finding("inbox", FAILURE, f"{path} is not a folder", f"mkdir -p {path}")
-    probe = os.fsencode(os.path.join(path, f".ocrd-doctor-{os.getpid()}"))
+def take(step: Step) -> list[Finding]:
+    """The findings of a step. One that fails or hangs is a finding, and does not hide the others."""
     try:
-        os.close(files.create_draft(probe))
-        os.rename(probe, probe + b"-2")
-        os.unlink(probe + b"-2")
+        return machine.within(step.seconds, lambda: list(step.look()))
+    except TimeoutError as err:
+        return [
+            Finding(
+                step.check, FAILURE, str(err), "see what hangs: a network drive, Docker, the GPU's driver?"
+            )
+        ]
+    except OcrdError as err:
+        return [Finding(step.check, FAILURE, str(err), err.hint)]
     except OSError as err:
-        return Finding(
-            "inbox", FAILURE, f"{path} cannot be written: {err.strerror}", f"sudo chown $USER {path}"
-        )
-    kind = mounts.file_system_of(path)
-    how = "events" if mounts.has_events(kind) else "polling, because this file system has no events"
-    return Finding("inbox", OK, f"{path} ({kind or 'unknown file system'}; {how})")
+        at = f"{err.filename}: " if err.filename else ""
+        fix = "see to it that this user can read it"
+        return [Finding(step.check, FAILURE, f"{at}{err.strerror or err}", fix)]
 
 
-def _inotify() -> Finding:
-    watches = _read_limit("max_user_watches")
-    if watches < _MIN_INOTIFY_WATCHES:
-        return Finding(
-            "inotify",
-            WARNING,
-            f"only {watches} folders can be watched; the rest is found by scanning",
-            "sudo sysctl fs.inotify.max_user_watches=524288",
-        )
-    return Finding("inotify", OK, f"{watches} watches")
+def _print(finding: Finding) -> None:
+    head, tab = f"  {finding.result:<8} {finding.check:<8} ", " " * 20
+    lines = textwrap.wrap(
+        clean(finding.message), _WIDTH - len(tab), break_long_words=False, break_on_hyphens=False
+    )
+    print(f"\n{tab}".join((head + (lines or [""])[0], *lines[1:])))
+    if finding.fix:
+        print(f"{tab}→ {clean(finding.fix)}", flush=True)
 
 
-def _read_limit(name: str) -> int:
-    try:
-        with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 0
+def _in_sum(results: list[str]) -> str:
+    failures, warnings = results.count(FAILURE), results.count(WARNING)
+    if not failures and not warnings:
+        return "all is well"
+    return f"{_count(failures, 'failure')}, {_count(warnings, 'warning')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

@@ -511,7 +511,7 @@ def findings(cli: Cli, *more: str, code: int = 0, **env: str) -> dict[str, dict[
     data = cli.json("doctor", *more, code=code, **env)
     assert data["schema"] == "ocrd.doctor/1"
     for finding in data["findings"]:
-        assert finding.keys() == {"check", "result", "message", "fix"}
+        assert finding.keys() == {"group", "check", "result", "message", "fix"}
         assert finding["result"] in {"ok", "warning", "failure"}
         assert finding["fix"] or finding["result"] == "ok"
     worst_last = sorted(data["findings"], key=lambda finding: finding["result"] == "failure")

@@ -1,0 +1,64 @@
+"""The part of `ocrd doctor` that looks at who reads the pages, as far as ocrd does not start it in a container."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
+from ocrd.domain.errors import OcrdError
+from ocrd.settings import Settings
+
+PATIENCE_S = 60.0
+"""For the model server to read a page."""
+OWN_KINDS = frozenset({"auto", "embedded", "vllm"})
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """The embedded engine, and the model server that somebody else runs."""
+    if settings.engine.kind not in OWN_KINDS:
+        yield Finding("engine", OK, f"plug-in {settings.engine.kind}")
+        return
+    yield from _embedded(settings)
+    if settings.vllm.base_url:
+        yield _server(settings)
+
+
+def _server(settings: Settings) -> Finding:
+    """Put the known page to the model server."""
+    from ocrd.daemon.engines import server_options
+    from ocrd.pipeline.recognizer.vllm import VllmRecognizer
+
+    with contextlib.closing(VllmRecognizer(server_options(settings))) as recognizer:
+        try:
+            served = recognizer.check(timeout_s=PATIENCE_S)
+        except OcrdError as err:
+            return Finding("server", FAILURE, str(err), err.hint)
+    tokens = "" if served.checked_tokens else "; it does not count tokens, so its chat template is unchecked"
+    return Finding(
+        "server",
+        OK,
+        f"{served.model} ({served.profile.family}) at {settings.vllm.base_url}, context {served.context}, "
+        f"read the known page{tokens}",
+    )
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    from ocrd.pipeline.recognizer import tessdata
+
+    try:
+        folder = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
+        import tesserocr
+    except OcrdError as err:
+        yield Finding("engine", FAILURE, str(err), err.hint)
+        return
+    except ImportError as err:
+        fix = "pip install --force-reinstall tesserocr"
+        yield Finding("engine", FAILURE, f"tesserocr cannot be loaded: {err}", fix)
+        return
+    version = tesserocr.tesseract_version().split("\n")[0]
+    languages = "+".join(settings.engine.languages)
+    yield Finding("engine", OK, f"embedded, {version}, languages {languages} in {folder}")
+    if "osd" not in tessdata.installed_languages(folder):
+        message = "pages that lie on their side are not turned"
+        yield Finding("engine", WARNING, message, "sudo apt install tesseract-ocr-osd")

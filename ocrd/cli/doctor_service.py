@@ -1,0 +1,205 @@
+"""The part of `ocrd doctor` that looks at the service: systemd, the unit, linger, the daemon that runs, metrics."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ocrd.cli import status
+from ocrd.cli.common import in_words
+from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
+from ocrd.host import commands, machine, wsl
+from ocrd.settings import Settings
+
+_BOOTED = "/run/systemd/system"
+"""As sd_booted(3) tells it."""
+_LINGER = "/var/lib/systemd/linger"
+_SHOW_S = 5.0
+_LATE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of ours as `systemctl show` tells it."""
+
+    name: str
+    is_users: bool
+    is_installed: bool
+    active: str
+    """`active`, `inactive`, `failed`, `activating`, …"""
+    is_enabled: bool
+    result: str = ""
+    """`success`, or why it ended: `exit-code`, `watchdog`, …"""
+
+    @property
+    def systemctl(self) -> str:
+        """The command for it."""
+        return "systemctl --user" if self.is_users else "sudo systemctl"
+
+    @property
+    def journal(self) -> str:
+        """The command that shows its log."""
+        return f"journalctl {'--user ' if self.is_users else ''}-u {self.name} -n 30"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out about systemd."""
+
+    is_booted: bool
+    is_wsl: bool
+    wsl_conf_has_systemd: bool
+    user: str
+    units: tuple[Unit, ...] = ()
+    lingers: bool = False
+
+
+# --- systemd ------------------------------------------------------------------------------------------------
+
+
+def look() -> Iterator[Finding]:
+    """systemd, and the units of this user."""
+    user, is_booted = machine.own_name(), os.path.isdir(_BOOTED)
+    units = (_unit(f"ocrd@{user}.service"), _unit("ocrd.service", "--user")) if is_booted else ()
+    yield from judge(
+        Facts(
+            is_booted=is_booted,
+            is_wsl=wsl.is_wsl(),
+            wsl_conf_has_systemd=wsl.has_systemd(),
+            user=user,
+            units=tuple(unit for unit in units if unit is not None),
+            lingers=os.path.exists(os.path.join(_LINGER, user)),
+        )
+    )
+
+
+def _unit(name: str, *options: str) -> Unit | None:
+    """None if systemd does not answer, as a user's manager does not for one who is not logged in."""
+    wanted = "LoadState,ActiveState,UnitFileState,Result"
+    try:
+        told = commands.run(("systemctl", *options, "show", "-p", wanted, name), timeout_s=_SHOW_S)
+    except (commands.CommandMissing, commands.CommandTimeout):
+        return None
+    return parse_unit(name, told.out, is_users="--user" in options) if told.code == 0 else None
+
+
+def parse_unit(name: str, shown: str, *, is_users: bool) -> Unit:
+    """The answer of `systemctl show`: a line `Name=value` each."""
+    told = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return Unit(
+        name=name,
+        is_users=is_users,
+        is_installed=told.get("LoadState", "not-found") != "not-found",
+        active=told.get("ActiveState", "inactive"),
+        is_enabled=told.get("UnitFileState", "").startswith("enabled"),
+        result=told.get("Result", ""),
+    )
+
+
+def judge(facts: Facts) -> Iterator[Finding]:
+    """Whether a service can run here, and does."""
+    if not facts.is_booted:
+        yield _judge_unbooted(facts)
+        return
+    yield Finding("systemd", OK, "it runs this machine")
+    installed = [unit for unit in facts.units if unit.is_installed]
+    if not installed:
+        yield Finding("service", OK, "not installed (ocrd service install); ocrd run works without")
+    if len([unit for unit in installed if unit.is_enabled]) > 1:
+        both = " and ".join(unit.name for unit in installed)
+        message = f"{both} are both switched on, and only one of them can have the inbox"
+        yield Finding("service", WARNING, message, "ocrd service uninstall --user")
+    for unit in installed:
+        yield _judge_unit(unit)
+        if unit.is_users and unit.is_enabled:
+            yield _judge_linger(facts)
+
+
+def _judge_unbooted(facts: Facts) -> Finding:
+    if not facts.is_wsl:
+        return Finding("systemd", OK, "it does not run here, so there is no service; ocrd run works without")
+    if facts.wsl_conf_has_systemd:
+        message = "it is switched on in /etc/wsl.conf, and does not run yet"
+        return Finding("systemd", WARNING, message, "in Windows: wsl --shutdown, then open a terminal again")
+    return Finding(
+        "systemd",
+        WARNING,
+        "it is not switched on in WSL, so ocrd cannot run as a service",
+        "put the lines [boot] and systemd=true into /etc/wsl.conf, then in Windows: wsl --shutdown",
+    )
+
+
+def _judge_unit(unit: Unit) -> Finding:
+    if unit.active == "failed":
+        message = f"{unit.name} failed ({unit.result or 'no reason given'})"
+        return Finding(
+            "service", FAILURE, message, f"{unit.journal}; then {unit.systemctl} restart {unit.name}"
+        )
+    if unit.active == "activating":
+        return Finding(
+            "service", WARNING, f"{unit.name} is not ready yet, or starts again and again", unit.journal
+        )
+    if unit.active not in {"active", "reloading"}:
+        message = f"{unit.name} is installed and {unit.active}"
+        return Finding("service", WARNING, message, f"{unit.systemctl} enable --now {unit.name}")
+    if not unit.is_enabled:
+        message = f"{unit.name} runs, and will not after the next start of this machine"
+        return Finding("service", WARNING, message, f"{unit.systemctl} enable {unit.name}")
+    return Finding("service", OK, f"{unit.name} runs, and starts by itself")
+
+
+def _judge_linger(facts: Facts) -> Finding:
+    if facts.lingers:
+        return Finding("linger", OK, f"the services of {facts.user} start with the machine")
+    message = f"the services of {facts.user} start at the first login, and end with the last"
+    return Finding("linger", WARNING, message, f"sudo loginctl enable-linger {facts.user}")
+
+
+# --- the daemon ---------------------------------------------------------------------------------------------
+
+
+def look_at_daemon(state: str) -> Iterator[Finding]:
+    """What the daemon of a store says of itself. Raises StoreError."""
+    yield from judge_daemon(status.read(state))
+
+
+def judge_daemon(told: Mapping[str, Any]) -> Iterator[Finding]:
+    """What `ocrd status --json` says, as far as something is to be done about it."""
+    daemon, engine = told["daemon"], told["engine"] or {}
+    if told["paused"]:
+        yield Finding("daemon", WARNING, "the queue is paused: nothing is read", "ocrd resume")
+    if not daemon["alive"]:
+        yield Finding("daemon", OK, "not running (ocrd run, or ocrd service install)")
+        return
+    late_s = daemon.get("heartbeat_age_s") or 0.0
+    if late_s > _LATE_S:
+        message = f"pid {daemon['pid']} gave no sign of life for {in_words(late_s)}"
+        yield Finding("daemon", FAILURE, message, "ocrd service restart, or end it and start it again")
+    elif engine.get("problem"):
+        yield Finding("daemon", WARNING, f"it rests: {engine['problem']}", "ocrd status")
+    else:
+        yield Finding("daemon", OK, f"runs, pid {daemon['pid']}")
+
+
+# --- metrics ------------------------------------------------------------------------------------------------
+
+
+def look_at_metrics(settings: Settings) -> Iterator[Finding]:
+    """Nothing where no figures are asked for."""
+    places = [place for place in (settings.metrics.listen, settings.metrics.textfile) if place]
+    if places:
+        has_extra = importlib.util.find_spec("prometheus_client") is not None
+        yield judge_metrics(" and ".join(places), has_extra=has_extra)
+
+
+def judge_metrics(places: str, *, has_extra: bool) -> Finding:
+    """Whether figures can be made."""
+    if not has_extra:
+        message = (
+            f"[metrics] asks for figures at {places}, and the extra is not installed: ocrd does not start"
+        )
+        return Finding("metrics", FAILURE, message, "pip install 'ocrd-daemon[metrics]'")
+    return Finding("metrics", OK, f"figures at {places}")
