@@ -180,14 +180,36 @@ def test_a_drive_that_does_not_answer_any_more_is_missed_until_it_is_mounted_ane
     ocrd: Ocrd, drive: Drive
 ) -> None:
     ocrd.start()
+    ocrd.command("pause")
+    paper.write_png(drive.back / "queued.png", "Queued")
+    ocrd.await_state("queued.png", "queued")
     drive.die()
     wait_until(lambda: watched(ocrd)["missing"], "the drive is missed")
+    ocrd.command("resume")
+    ocrd.await_state("queued.png", "cancelled")
     drive.unplug()
     paper.write_png(drive.back / "page.png", "Anew")
     drive.plug_in()
     ocrd.await_state("page.png", "done")
-    assert not watched(ocrd)["missing"]
+    ocrd.await_state("queued.png", "done")
+    wait_until(lambda: not watched(ocrd)["missing"], "the heartbeat tells it")
     assert watched(ocrd)["mode"] == "polling"
+
+
+@pytest.mark.parametrize("how", ["unplug", "die"])
+def test_a_document_that_is_in_the_works_when_its_drive_goes_is_finished_when_it_is_back(
+    ocrd: Ocrd, drive: Drive, how: str
+) -> None:
+    ocrd.start()
+    texts = [f"Page number {number}" for number in range(1, 41)]
+    paper.write_pdf(drive.back / "long.pdf", *texts)
+    wait_until(lambda: (ocrd.jobs().get("long.pdf") or {}).get("pages_done"), "a page is done")
+    getattr(drive, how)()
+    ocrd.await_state("long.pdf", "cancelled")
+    drive.unplug()
+    drive.plug_in()
+    ocrd.await_state("long.pdf", "done")
+    assert ocrd.text("long.pdf").count("Page number") == len(texts)
 
 
 def test_the_lock_of_an_inbox_follows_the_drive(drive: Drive) -> None:
