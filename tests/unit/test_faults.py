@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +10,11 @@ from hypothesis import strategies as st
 
 from ocrd.domain.errors import ConfigError
 from ocrd.host.faults import Fault, InjectedError, Points, from_environment, parse
+from ocrd.store import commands, documents, engine, outputs, pages, servers
+
+ROOT = Path(__file__).parents[2]
+STORES = (commands, documents, outputs, pages, servers)
+"""Imported: their methods are in `engine.WRITES` then."""
 
 NAMES = st.from_regex(r"[a-z]+\.[a-z_]+\.commit", fullmatch=True)
 
@@ -50,3 +57,11 @@ def test_an_unexpected_error_is_one_that_nobody_catches_by_type() -> None:
 
 def test_without_the_variable_nothing_happens() -> None:
     from_environment({}).come_by("page.land.commit")
+
+
+def test_the_documents_name_every_fault_point() -> None:
+    told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    code = "".join(path.read_text() for path in (ROOT / "ocrd").rglob("*.py"))
+    there = set(re.findall(r'faults\.point\("([a-z._]+)"\)', code))
+    assert engine.WRITES | there <= told
+    assert {"page.land", "document.finish"} <= engine.WRITES
