@@ -248,9 +248,7 @@ def _copy_new(draft: bytes, target: bytes) -> None:
             sync(fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(
-                target
-            )  # it is ours: nobody else had the name; closed, because drives keep what is open
+            os.unlink(target)  # ours: nobody had the name. Closed by now, because drives keep what is open
         raise
 
 
