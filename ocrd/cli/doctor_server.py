@@ -1,18 +1,21 @@
-"""The part of `ocrd doctor` that looks at what a model server of our own needs: GPU, Docker, image, model."""
+"""The part of `ocrd doctor` that looks at what a model server of our own needs: GPU, Docker, image, models."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from ocrd.cli import doctor_docker, doctor_models
 from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
 from ocrd.domain.errors import OcrdError
 from ocrd.host import wsl
 from ocrd.settings import Settings
 
 if TYPE_CHECKING:
+    from ocrd.domain.planning import Card
     from ocrd.domain.ports import ContainerRuntime
+
+_LOW_FREE_SHARE = 0.5
 
 
 def look(settings: Settings) -> Iterator[Finding]:
@@ -20,76 +23,72 @@ def look(settings: Settings) -> Iterator[Finding]:
     from ocrd.daemon.engines import find_gpu
 
     found, why = find_gpu(settings)
-    wanted = settings.engine.kind == "vllm"
+    is_wanted = settings.engine.kind == "vllm"
     if not found:
-        hint = "ocrd run --engine embedded needs none of it" if wanted else ""
-        yield Finding("gpu", FAILURE if wanted else OK, f"{why}; so the embedded engine reads", hint)
-        return
-    worst = FAILURE if wanted else WARNING
-    yield Finding("gpu", OK, why)
+        if not is_wanted:
+            yield Finding("gpu", OK, f"{why}; so the embedded engine reads")
+            return
+        yield Finding("gpu", FAILURE, why, "ocrd run --engine embedded needs none of it")
+    elif settings.server.gpus == ("none",):
+        yield Finding("gpu", OK, why)
+    else:
+        yield from _gpu()
+    worst = FAILURE if is_wanted else WARNING
+    yield from _docker(settings, worst)
+    yield from doctor_models.look(settings, worst)
+
+
+def _gpu() -> Iterator[Finding]:
+    from ocrd.serving import gpu
+
+    try:
+        yield from judge_cards(gpu.read_cards_by_number(), gpu.driver_version())
+    except gpu.GpuMissing as err:
+        yield Finding("gpu", FAILURE, str(err), err.hint)
+
+
+def judge_cards(cards: Mapping[int, Card], driver: str) -> Iterator[Finding]:
+    """A line a card. What others have taken of one is no fault, but often the reason why a model does not fit."""
+    for number, card in cards.items():
+        message = (
+            f"{number}: {card.name}, {card.total_mib} MiB, {card.free_mib} free, driver {driver or 'unknown'}"
+        )
+        if card.free_mib < card.total_mib * _LOW_FREE_SHARE:
+            where = "Windows: Task Manager → Performance → GPU" if card.is_wsl else "nvidia-smi names them"
+            fix = f"unless that is ocrd's own model server: close programs that use the GPU ({where})"
+            yield Finding("gpu", WARNING, message, fix)
+        else:
+            yield Finding("gpu", OK, message)
+
+
+def _docker(settings: Settings, worst: str) -> Iterator[Finding]:
     from ocrd.serving.container import DockerRuntime
 
     try:
         runtime = DockerRuntime(settings.server.docker_host)
-        yield _engine(settings, runtime)
-        yield from _image(settings, runtime)
     except OcrdError as err:
         yield Finding("docker", worst, str(err), err.hint)
-    yield from _models(settings, worst)
+        return
+    try:
+        finding, answers = doctor_docker.look(settings, runtime, worst)
+        yield finding
+        if answers:
+            yield from _image(settings, runtime, worst)
+    finally:
+        runtime.close()
 
 
-def _engine(settings: Settings, runtime: ContainerRuntime) -> Finding:
-
-    told = runtime.describe()
-    message = f"{told.version} on {told.operating_system}"
-    needs_gpu = settings.server.gpus != ("none",)
-    # Docker Desktop does not list the runtime although GPUs work there (envd issues 1133 and 1134).
-    knows = (
-        "nvidia" in told.runtimes or told.has_cdi or wsl.is_wsl() or "Docker Desktop" in told.operating_system
-    )
-    if needs_gpu and not knows:
-        fix = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
-        return Finding("docker", WARNING, f"{message}; it seems to know no NVIDIA GPUs", fix)
-    return Finding("docker", OK, message)
-
-
-def _image(settings: Settings, runtime: ContainerRuntime) -> Iterator[Finding]:
+def _image(settings: Settings, runtime: ContainerRuntime, worst: str) -> Iterator[Finding]:
     from ocrd.serving import versions
     from ocrd.serving.planner import choose_image
-    from ocrd.serving.server import Refusal
 
     try:
         image, why = choose_image(settings.server, runtime)
-    except Refusal as err:
-        yield Finding("image", FAILURE if settings.engine.kind == "vllm" else WARNING, str(err), err.hint)
-        return
-    version = versions.image_version(image)
-    yield Finding("image", OK, why)
-    for fault in versions.known_faults(version, is_wsl=wsl.is_wsl()):
-        yield Finding("image", WARNING, fault)
-
-
-def _models(settings: Settings, worst: str) -> Iterator[Finding]:
-    from ocrd.daemon.managed import chosen_models
-    from ocrd.host import mounts
-    from ocrd.serving.hf_cache import CacheState, hub_folder, inspect_model
-
-    hub = hub_folder(settings.server.hf_home, os.environ)
-    if not mounts.has_events(mounts.file_system_of(hub)):
-        kind = mounts.file_system_of(hub)
-        message = f"the models lie on a {kind} file system ({hub}), from which they load slowly"
-        yield Finding("cache", WARNING, message, "move them to a disk of Linux, and set [server] hf_home")
-    try:
-        main, fallback = chosen_models(settings)
     except OcrdError as err:
-        yield Finding("model", FAILURE, str(err), err.hint)
+        yield Finding("image", worst, str(err), err.hint)
         return
-    for model, result in ((main, worst), (fallback, WARNING)):
-        if not model:
-            continue
-        cached = inspect_model(hub, model)
-        if cached.state is CacheState.COMPLETE:
-            yield Finding("model", OK, f"{model} is complete, {cached.weight_bytes / 2**30:.1f} GiB")
-        else:
-            message = cached.reason if model in cached.reason else f"{model}: {cached.reason}"
-            yield Finding("model", result, message, cached.hint)
+    yield Finding("image", OK, why)
+    faults = versions.known_faults(versions.image_version(image), is_wsl=wsl.is_wsl())
+    for fault in faults:
+        fix = "ocrd models test shows whether it works; [server] image names another"
+        yield Finding("image", WARNING, fault, fix)

@@ -39,7 +39,7 @@ _FOLLOW_S = 86400.0
 _START_TIMEOUT_S = 60.0
 """An engine that has been asleep may take long to mount an image of many GB."""
 _CREATED_LABEL = "ocrd.created"
-_DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_SOCKET = "/var/run/docker.sock"
 _LOG = {"max-size": "10m", "max-file": "3"}
 
 
@@ -104,8 +104,8 @@ class DockerRuntime:
         patience_s = timeout_s or self._timeout_s
         with self._lock:
             if patience_s not in self._clients:
-                host = self._host or os.environ.get("DOCKER_HOST") or _context_host()
-                path = (host or _DEFAULT_SOCKET).removeprefix("unix://")
+                host = named_host(self._host)
+                path = (host or DEFAULT_SOCKET).removeprefix("unix://")
                 if path.startswith("/") and not os.path.exists(path):
                     raise FileNotFoundError(
                         errno.ENOENT, "No such file", path
@@ -359,7 +359,7 @@ def diagnose_api_error(status: int, message: str, what: str) -> Diagnosis:
 
 def diagnose_connection(message: str, host: str) -> Diagnosis:
     """What it means that the engine could not be reached. Pure."""
-    where = host or os.environ.get("DOCKER_HOST") or f"unix://{_DEFAULT_SOCKET}"
+    where = host or os.environ.get("DOCKER_HOST") or f"unix://{DEFAULT_SOCKET}"
     if "Permission denied" in message or "PermissionError" in message:
         return Diagnosis(
             failure=Failure.ENGINE_UNAVAILABLE,
@@ -388,9 +388,20 @@ def _is_timeout(err: BaseException) -> bool:
     return False
 
 
+def named_host(host: str = "") -> str:
+    """The engine's address as the docker command finds it: `host`, $DOCKER_HOST, its context; '' for the usual socket."""
+    return host or os.environ.get("DOCKER_HOST") or _context_host()
+
+
+def socket_path(host: str = "") -> str:
+    """The Unix socket of an engine that `named_host` names; '' for one that is reached otherwise."""
+    path = (named_host(host) or DEFAULT_SOCKET).removeprefix("unix://")
+    return path if path.startswith("/") else ""
+
+
 def _context_host() -> str:
     """The engine of the docker command's context, where the usual socket is missing; '' if there is none."""
-    if os.path.exists(_DEFAULT_SOCKET):
+    if os.path.exists(DEFAULT_SOCKET):
         return ""
     try:
         told = commands.run(["docker", "context", "inspect"], timeout_s=5)

@@ -43,6 +43,25 @@ def read_cards(
     return list(_read(use_nvml=use_nvml, programs=programs, timeout_s=timeout_s).values())
 
 
+def read_cards_by_number() -> dict[int, Card]:
+    """The same by the number that the driver gives them. Raises GpuMissing."""
+    return _read(use_nvml=True, programs=SMI_PROGRAMS, timeout_s=SMI_TIMEOUT_S)
+
+
+def driver_version(*, programs: Sequence[str] = SMI_PROGRAMS, timeout_s: float = SMI_TIMEOUT_S) -> str:
+    """The version of the NVIDIA driver ('560.35.03'), of Windows' one under WSL2; '' if nothing tells it."""
+    for program in programs:
+        try:
+            told = commands.run(
+                (program, "--query-gpu=driver_version", "--format=csv,noheader"), timeout_s=timeout_s
+            )
+        except (commands.CommandMissing, commands.CommandTimeout, OSError):
+            continue
+        first = told.out.strip().splitlines()[:1]
+        return first[0].strip() if told.code == 0 and first else ""
+    return ""
+
+
 def read_card(
     index: int = 0,
     *,
