@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.running import wait_until
+from support.running import FINAL, wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / ".systemd"
@@ -170,6 +170,115 @@ class Booted:
         self.run(["journalctl", "--sync"])
         shown = self.run(["journalctl", "-n", "0", "--show-cursor"]).stdout
         return shown.split("cursor:")[1].strip() if "cursor:" in shown else ""
+
+
+class Service:
+    """ocrd as a service of the guest's user: of the `system` kind or of the `user` kind."""
+
+    def __init__(self, guest: Booted, kind: str, inbox: str) -> None:
+        self.guest = guest
+        self.kind = kind
+        self.inbox = inbox
+        self.unit = f"ocrd@{USER}.service" if kind == "system" else "ocrd.service"
+        self._scope = ["--user"] if kind == "user" else []
+        self._runner = USER if kind == "user" else None
+
+    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`ocrd service …` of this kind, run by who may."""
+        kind = ["--system", "--for", USER] if self.kind == "system" else ["--user"]
+        return self.guest.run(
+            [COMMAND, "service", words[0], *kind, *words[1:]], user=self._runner, check=check
+        )
+
+    def install(self) -> subprocess.CompletedProcess[str]:
+        """As a person would."""
+        self.guest.make_folder(self.inbox)
+        return self.command("install", "--inbox", self.inbox, "--yes")
+
+    def systemctl(self, verb: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A verb about this unit."""
+        return self.guest.run(["systemctl", *self._scope, verb, self.unit], user=self._runner, check=check)
+
+    def reload_units(self) -> None:
+        """`systemctl daemon-reload`."""
+        self.guest.run(["systemctl", *self._scope, "daemon-reload"], user=self._runner)
+
+    def shown(self, name: str) -> str:
+        """What systemd knows of the unit."""
+        argv = ["systemctl", *self._scope, "show", "--value", "--property", name, self.unit]
+        return self.guest.run(argv, user=self._runner).stdout.strip()
+
+    @property
+    def main_pid(self) -> int:
+        """As the guest counts; 0 for none."""
+        return int(self.shown("MainPID"))
+
+    def kill(self, number: int) -> int:
+        """Send a signal to the main process alone; its pid."""
+        pid = self.main_pid
+        assert pid, f"{self.unit} does not run"
+        self.guest.run(["kill", f"-{number}", str(pid)])
+        return pid
+
+    def await_active(self, *, other_than: int = 0) -> None:
+        """Wait until it is active; with another main process than this one."""
+
+        def active() -> bool:
+            return self.shown("ActiveState") == "active" and self.main_pid not in (0, other_than)
+
+        try:
+            wait_until(active, f"{self.unit} is active")
+        except AssertionError as err:
+            raise AssertionError(f"{err}\n{self.systemctl('status', check=False).stdout}") from None
+
+    def override(self, name: str, text: str) -> None:
+        """A drop-in, as `systemctl edit` makes it; '' takes it away."""
+        below = "/etc/systemd/system" if self.kind == "system" else f"/home/{USER}/.config/systemd/user"
+        folder = f"{below}/{self.unit}.d"
+        self.guest.run(["mkdir", "-p", folder], user=self._runner)
+        if text:
+            self.guest.write(f"{folder}/{name}.conf", text, user=self._runner)
+        else:
+            self.guest.path(f"{folder}/{name}.conf").unlink(missing_ok=True)
+        self.reload_units()
+
+    def drop(self, name: str, data: bytes) -> None:
+        """A file into the inbox."""
+        self.guest.write(f"{self.inbox}/{name}", data)
+
+    def text(self, name: str) -> str:
+        """The text beside a file of the inbox."""
+        return self.guest.path(f"{self.inbox}/{name}.txt").read_text()
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """What a read command says to the user."""
+        data: dict[str, Any] = json.loads(self.guest.run([COMMAND, *words, "--json"], user=USER).stdout)
+        return data
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        """The newest revision of a document."""
+        path = f"{self.inbox}/{name}"
+        return next((job for job in self.json("jobs", "--limit", "0")["jobs"] if job["path"] == path), None)
+
+    def await_state(self, name: str, *states: str) -> dict[str, Any]:
+        """Wait until a document is in one of these states (a final one, if none is named)."""
+        wanted = set(states) or FINAL
+
+        def arrived() -> dict[str, Any] | None:
+            job = self.job(name)
+            return job if job and job["state"] in wanted else None
+
+        found: dict[str, Any] = wait_until(arrived, f"{name} is {' or '.join(sorted(wanted))}")
+        return found
+
+    def log(self, since: str = "") -> list[dict[str, Any]]:
+        """The journal of the unit, systemd's words on it too."""
+        return self.guest.journal(self.unit, user=self.kind == "user", since=since)
+
+    def events(self, name: str, since: str = "") -> list[str]:
+        """The daemon's lines of an event."""
+        lines = [entry["MESSAGE"] for entry in self.log(since) if isinstance(entry["MESSAGE"], str)]
+        return [line for line in lines if line.split(" ")[0] == name]
 
 
 def build_wheel(folder: Path) -> Path:
