@@ -50,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: ExitCode = arguments.handler(arguments)
         sys.stdout.flush()  # here, where it can be told that the disk is full
     except OcrdError as err:
-        print(f"ocrd: {clean(str(err))}", file=sys.stderr)
-        if err.hint:
-            print(f"      → {clean(err.hint)}", file=sys.stderr)
+        _complain(f"ocrd: {clean(str(err))}", *([f"      → {clean(err.hint)}"] if err.hint else []))
         return int(err.exit_code)
     except KeyboardInterrupt:
         return 130
@@ -64,9 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if err.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO} or err.filename is not None:
             raise
         _drop_output()
-        print(f"ocrd: the output cannot be written: {err.strerror}", file=sys.stderr)
+        _complain(f"ocrd: the output cannot be written: {err.strerror}")
         return int(ExitCode.FAILED)
     return int(code)
+
+
+def _complain(*lines: str) -> None:
+    """Onto standard error; for the journal as errors, as the log's lines are."""
+    prefix = ""
+    if "JOURNAL_STREAM" in os.environ:
+        from ocrd.telemetry import logs
+
+        prefix = f"<{logs.PRIORITIES['error']}>" if logs.under_journal() else ""
+    for line in lines:
+        print(f"{prefix}{line}", file=sys.stderr)
 
 
 def _drop_output() -> None:
