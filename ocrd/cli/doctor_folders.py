@@ -124,7 +124,7 @@ def look_at_inbox(path: str, *, watch: str) -> Iterator[Finding]:
             has_events=watch == "events" or (watch == "auto" and mounts.has_events(kind)),
             owner=machine.user_name(status.st_uid),
             group=machine.group_name(status.st_gid),
-            mode=status.st_mode & 0o777,
+            mode=status.st_mode & 0o7777,
             free_mib=files.free_mib(path),
             probe=machine.probe_folder(path, f".ocrd-doctor-{os.getpid()}"),
             me=machine.own_name(),
@@ -166,6 +166,8 @@ def _inbox_fix(folder: InboxFolder) -> str:
     quoted = shlex.quote(folder.path)
     if folder.probe.reason == os.strerror(errno.EROFS):
         return "mount it for writing"
+    if folder.probe.reason in {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)}:
+        return "free some space"
     if folder.owner == folder.me:
         return f"chmod u+rwx {quoted}"
     return f"sudo setfacl -m u:{folder.me}:rwx {quoted}, or run ocrd as {folder.owner}"

@@ -221,6 +221,8 @@ def look_at_door(path: str, *, timeout_s: float = _CONNECT_S) -> Door:
 
 
 def _reason(err: OSError) -> str:
+    if isinstance(err, BlockingIOError):
+        return "too many callers wait there"
     return err.strerror or str(err)
 
 
