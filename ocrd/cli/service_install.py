@@ -1,0 +1,412 @@
+"""`ocrd service install` and `uninstall`: tell what will be done, do it, and see that it works."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pwd
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ocrd import __version__
+from ocrd import settings as settings_module
+from ocrd.cli import service_proof
+from ocrd.cli.common import clean
+from ocrd.domain.errors import ConfigError, ExitCode, OcrdError, UsageError
+from ocrd.host import systemd, units, wsl
+from ocrd.host.systemd import Kind
+from ocrd.settings import Settings
+
+_LOCAL = ("http://127.", "http://localhost", "http://[::1]", "https://127.", "https://localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """For whom the service works."""
+
+    name: str
+    home: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything that is about to be there."""
+
+    kind: Kind
+    account: Account
+    state: str
+    inboxes: tuple[str, ...]
+    files: dict[str, str]
+    """Path → text."""
+    settings_file: str
+    """Where the settings are, or are to be written ('' if they stand already)."""
+    new_settings: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The unit's name."""
+        return systemd.unit_of(self.kind, self.account.name)
+
+
+# --- planning -------------------------------------------------------------------------------------------------
+
+
+def account_of(user: str) -> Account:
+    """Raises UsageError for a name that nobody has."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as err:
+        raise UsageError(f"there is no user {user}", hint="--for USER") from err
+    return Account(user, entry.pw_dir, entry.pw_uid, entry.pw_gid)
+
+
+def plan(kind: Kind, account: Account, inboxes: Sequence[str], config: str | None) -> Installation:
+    """What is to be installed. Raises ConfigError."""
+    env = {"XDG_CONFIG_HOME": os.path.join(account.home, ".config")}
+    found = settings_module.find_file(config, env)
+    settings = settings_module.load(found, {}) if found else Settings()
+    wanted = tuple(os.path.realpath(inbox) for inbox in inboxes)
+    configured = tuple(os.path.realpath(_expand(path, account.home)) for path in settings.inbox.paths)
+    if not wanted and not configured:
+        raise ConfigError(
+            "no inbox is configured",
+            hint="ocrd service install --inbox DIR, or first: ocrd config init --inbox DIR",
+        )
+    new_settings, named = "", tuple[str, ...]()
+    if found is None:
+        found = settings_module.default_files(env)[0]
+        new = settings.with_value("inbox", "paths", list(wanted), "--inbox")
+        new_settings = settings_module.to_toml(new, comments=True)
+    elif wanted and set(wanted) != set(configured):
+        named = wanted  # the settings file is the user's: what it does not say stands in the unit
+    state = f"/var/lib/ocrd/{account.name}" if kind is Kind.SYSTEM else _user_state(settings, account)
+    installation = Installation(
+        kind, account, state, named or wanted or configured, {}, os.path.realpath(found), new_settings
+    )
+    return replace(installation, files=_files(installation, settings, named))
+
+
+def _expand(path: str, home: str) -> str:
+    return home + path[1:] if path == "~" or path.startswith("~/") else path
+
+
+def _user_state(settings: Settings, account: Account) -> str:
+    return _expand(settings.state.dir, account.home) or os.path.join(account.home, ".local/state/ocrd")
+
+
+def _files(installation: Installation, settings: Settings, named: tuple[str, ...]) -> dict[str, str]:
+    kind, account = installation.kind, installation.account
+    needs = _needs(installation, settings, named)
+    bad = units.unwritable((*needs.command, *needs.inboxes, *needs.seen, *needs.written))
+    if bad is not None:
+        raise ConfigError(f"systemd cannot hold the name {bad!r}", hint="rename the folder")
+    folder, name = _unit_file(kind, account.home)
+    text = units.drop_in(kind, needs, unit=installation.unit, version=__version__)
+    return {
+        os.path.join(folder, name): units.packaged(kind),
+        os.path.join(folder, f"{installation.unit}.d", units.DROP_IN): text,
+    }
+
+
+def _unit_file(kind: Kind, home: str) -> tuple[str, str]:
+    if kind is Kind.SYSTEM:
+        return "/etc/systemd/system", "ocrd@.service"
+    return os.path.join(home, ".config/systemd/user"), "ocrd.service"
+
+
+def _needs(installation: Installation, settings: Settings, named: tuple[str, ...]) -> units.Needs:
+    account = installation.account
+    program = sys.executable
+    if wsl.is_wsl() and program.startswith("/mnt/"):
+        raise ConfigError(
+            f"ocrd is installed on a Windows drive ({program}), which is not always there",
+            hint="install it on the Linux side: pipx install ocrd-daemon",
+        )
+    command = [program, "-m", "ocrd", "run", "--config", installation.settings_file]
+    if installation.kind is Kind.SYSTEM:
+        command += ["--state", installation.state]
+    for inbox in named:
+        command += ["--inbox", inbox]
+    written = [
+        os.path.dirname(path) for path in (settings.log.file, settings.metrics.textfile) if "/" in path
+    ]
+    base_url = settings.vllm.base_url
+    return units.Needs(
+        command=tuple(command),
+        inboxes=installation.inboxes,
+        seen=tuple(dict.fromkeys(_seen(account, settings, installation.settings_file))),
+        written=tuple(_expand(path, account.home) for path in written),
+        groups=("docker",) if _starts_containers(settings) and _group_exists("docker") else (),
+        any_address=bool(base_url) and not base_url.startswith(_LOCAL),
+    )
+
+
+def _starts_containers(settings: Settings) -> bool:
+    from ocrd.daemon.engines import choose_engine
+
+    return choose_engine(settings)[0] == "vllm" and not settings.vllm.base_url
+
+
+def _seen(account: Account, settings: Settings, settings_file: str) -> Iterator[str]:
+    """What the daemon reads: its program, the Python below it, its settings, the models, the data of its engine."""
+    yield from (sys.prefix, sys.base_prefix, _package_folder())
+    yield os.path.dirname(settings_file)
+    server = settings.server
+    yield _expand(server.hf_home, account.home) or os.path.join(account.home, ".cache/huggingface")
+    for path in (server.catalog, server.working_models, settings.engine.tessdata):
+        if path:
+            yield _expand(path, account.home)
+
+
+def _package_folder() -> str:
+    """Of an installation from a checkout, which lies outside of the environment; the checkout, for its migrations."""
+    package = os.path.dirname(os.path.dirname(os.path.realpath(settings_module.__file__)))
+    return sys.prefix if package.startswith(sys.prefix) else package
+
+
+def _group_exists(name: str) -> bool:
+    import grp
+
+    with contextlib.suppress(KeyError):
+        return bool(grp.getgrnam(name))
+    return False
+
+
+# --- installing -----------------------------------------------------------------------------------------------
+
+
+def install(arguments: argparse.Namespace, kind: Kind, user: str) -> ExitCode:
+    """Plan, tell, ask, do, prove."""
+    account = account_of(user)
+    installation = plan(kind, account, arguments.inbox or (), arguments.config)
+    if not arguments.dry_run:
+        _check_rights(kind, installation)
+    changed = {path: text for path, text in installation.files.items() if _read(path) != text}
+    _check_foreign(changed)
+    _tell(installation, changed, start=not arguments.no_start)
+    if arguments.dry_run or not _agreed(arguments):
+        return ExitCode.OK if arguments.dry_run else ExitCode.FAILED
+    _write(installation, changed)
+    problem = systemd.verify([next(iter(installation.files))])
+    if problem:
+        print(f"systemd-analyze says: {clean(problem)}")
+    systemd.systemctl(kind, "daemon-reload")
+    if arguments.no_start:
+        print(
+            f"written; start it with: systemctl {' '.join((*kind.scope, 'enable --now', installation.unit))}"
+        )
+        return ExitCode.OK
+    code = _start(installation)
+    if wsl.is_wsl():
+        _tell_wsl()
+    return code
+
+
+def _check_rights(kind: Kind, installation: Installation) -> None:
+    systemd.need_booted()
+    if kind is Kind.SYSTEM and os.geteuid() != 0:
+        inboxes = " ".join(f"--inbox {inbox}" for inbox in installation.inboxes)
+        command = f"sudo {sys.executable} -m ocrd service install --system --for {installation.account.name} {inboxes}"
+        raise OcrdError("a service of the machine is installed by root", hint=f"{command}; or: --user")
+    if kind is Kind.SYSTEM and installation.account.uid == 0:
+        raise UsageError(
+            "the service should not work as root",
+            hint="say whose inbox it is: ocrd service install --for USER",
+        )
+
+
+def _check_foreign(changed: dict[str, str]) -> None:
+    for path in changed:
+        standing = _read(path)
+        if standing is not None and not units.is_made_by_us(standing):
+            raise ConfigError(
+                f"{path} is not ocrd's, and was left alone", hint=f"move it away: mv {path} {path}.old"
+            )
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _tell(installation: Installation, changed: dict[str, str], *, start: bool) -> None:
+    account = installation.account
+    print(f"{installation.unit}: ocrd {__version__} for {account.name}")
+    for inbox in installation.inboxes:
+        print(f"  inbox     {clean(inbox)}{'' if os.path.isdir(inbox) else '  (is made)'}")
+    print(f"  store     {installation.state}")
+    print(f"  settings  {installation.settings_file}{'  (is written)' if installation.new_settings else ''}")
+    for path in installation.files:
+        print(f"  file      {path}  ({'is written' if path in changed else 'unchanged'})")
+    if start:
+        scope = " ".join(("systemctl", *installation.kind.scope))
+        print(
+            f"  then      {scope} daemon-reload; {scope} enable --now {installation.unit}; a page is read to try it"
+        )
+        if installation.kind is Kind.USER and not systemd.lingers(account.name):
+            print(
+                f"            loginctl enable-linger {account.name}, so that it runs when nobody is logged in"
+            )
+
+
+def _agreed(arguments: argparse.Namespace) -> bool:
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", hint="say --yes, or look first with --dry-run")
+    if input("Go on? [y/N] ").strip().lower() in {"y", "yes", "д", "да"}:
+        return True
+    print("Nothing was done.")
+    return False
+
+
+def _write(installation: Installation, changed: dict[str, str]) -> None:
+    account = installation.account
+    for inbox in installation.inboxes:
+        if not os.path.isdir(inbox):
+            _make_folders(inbox, account)
+            if os.geteuid() == 0:
+                os.chown(inbox, account.uid, account.gid)
+    if installation.new_settings:
+        _make_folders(os.path.dirname(installation.settings_file), account)
+        _replace_file(installation.settings_file, installation.new_settings, account)
+    for path, text in changed.items():
+        _make_folders(os.path.dirname(path), account)
+        _replace_file(path, text, account if installation.kind is Kind.USER else None)
+
+
+def _make_folders(folder: str, account: Account) -> None:
+    """Make a folder and those above it. What is made below the user's home is the user's."""
+    if os.path.isdir(folder):
+        return
+    _make_folders(os.path.dirname(folder), account)
+    try:
+        os.mkdir(folder)
+        if os.geteuid() == 0 and f"{folder}/".startswith(f"{account.home}/"):
+            os.chown(folder, account.uid, account.gid)
+    except OSError as err:
+        raise OcrdError(
+            f"the folder {folder} cannot be made: {err.strerror}", hint=f"mkdir -p {folder}"
+        ) from err
+
+
+def _replace_file(path: str, text: str, owner: Account | None) -> None:
+    draft = f"{path}.ocrd-draft"
+    try:
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if owner is not None and os.geteuid() == 0:
+            os.chown(draft, owner.uid, owner.gid)
+        os.replace(draft, path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise OcrdError(f"{path} cannot be written: {err.strerror}", hint="sudo, or --user") from err
+
+
+def _start(installation: Installation) -> ExitCode:
+    kind, unit = installation.kind, installation.unit
+    try:
+        systemd.systemctl(kind, "enable", unit)
+        systemd.systemctl(kind, "restart", unit)
+        print("ok      it runs, and has said that it is ready")
+    except OcrdError as err:
+        print(f"failed  {clean(str(err), keep=chr(10))}")
+        _show_end(installation)
+        return ExitCode.FAILED
+    if kind is Kind.USER:
+        _let_linger(installation.account.name)
+    if service_proof.prove(installation.inboxes[0], installation.state, installation.account.uid):
+        print("more    ocrd status; ocrd service logs -f")
+        return ExitCode.OK
+    _show_end(installation)
+    return ExitCode.FAILED
+
+
+def _let_linger(user: str) -> None:
+    if systemd.lingers(user):
+        return
+    try:
+        systemd.enable_linger(user)
+        print("ok      it also runs when you are not logged in")
+    except OcrdError:
+        print("failed  it ends when you log out")
+        print(f"        → sudo loginctl enable-linger {user}")
+
+
+def _show_end(installation: Installation) -> None:
+    print("the end of its log:")
+    for line in systemd.last_lines(installation.kind, installation.unit, 12).splitlines():
+        print(f"  | {clean(line)}")
+    print("→ ocrd doctor; when it is mended, the same command again")
+
+
+def _tell_wsl() -> None:
+    distribution = os.environ.get("WSL_DISTRO_NAME", "Ubuntu")
+    start = f'schtasks /Create /TN ocrd-wsl /SC ONLOGON /TR "wsl.exe -d {distribution} --exec sleep infinity"'
+    print(
+        "WSL stops the distribution, and ocrd with it, after its last terminal closes. To keep it running from each"
+    )
+    print("log-on, type in Windows (not tried from here; see docs/wsl.md):")
+    print(f"    {start}")
+    print("and to undo that:")
+    print("    schtasks /Delete /TN ocrd-wsl /F")
+
+
+# --- uninstalling ---------------------------------------------------------------------------------------------
+
+
+def uninstall(arguments: argparse.Namespace, kind: Kind, user: str) -> ExitCode:
+    """Remove what was installed; what a user made stays, and all data."""
+    account = account_of(user)
+    unit = systemd.unit_of(kind, user)
+    folder, name = _unit_file(kind, account.home)
+    drop_in = os.path.join(folder, f"{unit}.d", units.DROP_IN)
+    mine = [path for path in (drop_in, os.path.join(folder, name)) if _is_removable(path, folder, unit)]
+    if not mine:
+        print(f"{unit} is not installed")
+        return ExitCode.OK
+    for path in mine:
+        print(f"  remove    {path}")
+    print(f"  then      systemctl {' '.join((*kind.scope, 'disable --now', unit))}")
+    if arguments.dry_run or not _agreed(arguments):
+        return ExitCode.OK if arguments.dry_run else ExitCode.FAILED
+    if systemd.is_booted():
+        systemd.systemctl(kind, "disable", "--now", unit)
+    for path in mine:
+        os.unlink(path)
+    with contextlib.suppress(OSError):  # drop-ins of the user's stay
+        os.rmdir(os.path.dirname(drop_in))
+    if systemd.is_booted():
+        systemd.systemctl(kind, "daemon-reload")
+    state = (
+        f"/var/lib/ocrd/{user}" if kind is Kind.SYSTEM else os.path.join(account.home, ".local/state/ocrd")
+    )
+    print(f"{unit} is gone. What stays:")
+    print(f"  the job store  {state}")
+    print(f"  the settings   {account.home}/.config/ocrd, /etc/ocrd")
+    print("  every text     beside its document")
+    return ExitCode.OK
+
+
+def _is_removable(path: str, folder: str, unit: str) -> bool:
+    """Ours, and of no other user's service: the template is everybody's."""
+    text = _read(path)
+    if text is None or not units.is_made_by_us(text):
+        return False
+    if not path.endswith("@.service"):
+        return True
+    others = [name for name in os.listdir(folder) if name.startswith("ocrd@") and name.endswith(".service.d")]
+    return all(
+        name == f"{unit}.d" or not os.path.exists(os.path.join(folder, name, units.DROP_IN))
+        for name in others
+    )
