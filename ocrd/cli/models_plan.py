@@ -48,6 +48,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "model", nargs="?", metavar="MODEL", help="one model, in detail (default: the catalogue)"
     )
     parser.add_argument(
+        "--gpu", type=int, metavar="N", help="plan for the card of that number (default: by [server] gpus)"
+    )
+    parser.add_argument(
         "--gpu-mib", type=int, metavar="N", help="plan for a card of N MiB instead of this machine's"
     )
     parser.add_argument(
@@ -58,8 +61,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> ExitCode:
     """Run; 1 if the one model that was asked about does not fit."""
-    card = _card(arguments)
     settings = load_settings(arguments)
+    card = _card(arguments, settings)
     catalog = load_catalog(settings.server.catalog or None)
     cached = cached_models(settings)
     asked: str | None = arguments.model
@@ -87,23 +90,23 @@ def cached_models(settings: Settings) -> Mapping[str, CachedModel]:
         return {}
 
 
-def _card(arguments: argparse.Namespace) -> Card:
-    """The card of the options, else this machine's first one. Raises GpuMissing."""
+def _card(arguments: argparse.Namespace, settings: Settings) -> Card:
+    """The card of the options, else the one that the server is to use. Raises GpuMissing."""
     for name, value in (("--gpu-mib", arguments.gpu_mib), ("--free-mib", arguments.free_mib)):
         if value is not None and not (name == "--free-mib" and value == 0) and not 1 <= value <= _MOST_MIB:
             raise UsageError(
                 f"{name} {value} is no size of a GPU's memory", hint="in MiB: 12 GB are about 12227"
             )
+    if arguments.gpu is not None and (arguments.gpu < 0 or arguments.gpu_mib is not None):
+        raise UsageError(
+            "--gpu takes the number of a card of this machine, and goes without --gpu-mib",
+            hint="nvidia-smi lists the cards",
+        )
     if arguments.gpu_mib is not None:
         wsl = bool(arguments.wsl) or is_wsl()
         card = Card(name="a card", total_mib=arguments.gpu_mib, free_mib=arguments.gpu_mib, is_wsl=wsl)
     else:
-        try:
-            card = gpu.read_cards()[0]
-        except gpu.GpuMissing as err:
-            raise gpu.GpuMissing(
-                str(err), hint=f"{err.hint}; or plan for any card: ocrd models plan --gpu-mib 12227"
-            ) from err
+        card = _own_card(arguments.gpu, settings)
         card = replace(card, is_wsl=card.is_wsl or bool(arguments.wsl))
     if arguments.free_mib is not None:
         if arguments.free_mib > card.total_mib:
@@ -113,6 +116,15 @@ def _card(arguments: argparse.Namespace) -> Card:
             )
         card = replace(card, free_mib=arguments.free_mib)
     return card
+
+
+def _own_card(number: int | None, settings: Settings) -> Card:
+    try:
+        return gpu.named_card(settings.server.gpus if number is None else (str(number),))
+    except gpu.GpuMissing as err:
+        raise gpu.GpuMissing(
+            str(err), hint=f"{err.hint}; or plan for any card: ocrd models plan --gpu-mib 12227"
+        ) from err
 
 
 def _asked_entry(asked: str, catalog: Catalog, cached: Mapping[str, CachedModel]) -> CatalogEntry:

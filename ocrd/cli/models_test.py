@@ -59,13 +59,13 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     from ocrd.daemon.acceptance.report import write_report
     from ocrd.daemon.acceptance.trial import Verdict, try_models
     from ocrd.daemon.driving import driven, held, opened
-    from ocrd.serving.hf_cache import hub_folder, inspect_cache, inspect_model
+    from ocrd.serving.hf_cache import hub_folder, inspect_cache
     from ocrd.telemetry import logs
 
     logs.configure(level="critical", output_format=settings.log.format)  # the command tells it itself
     hub = hub_folder(settings.server.hf_home, os.environ)
     known = inspect_cache(hub)
-    chosen = known if arguments.cached else [inspect_model(hub, model) for model in arguments.model]
+    chosen = known if arguments.cached else [named(hub, model, settings) for model in arguments.model]
     with opened(state) as stores, held(state), driven(settings, stores, keep=False) as managed:
         managed.planner.forgive()
         at = datetime.now().astimezone()
@@ -77,6 +77,15 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     for path in paths:
         print(f"written: {clean(path)}")
     return ExitCode.OK if any(one.verdict is Verdict.WORKS for one in trials) else ExitCode.FAILED
+
+
+def named(hub: str, model: str, settings: Settings) -> CachedModel:
+    """A model as the cache spells its name, else as the catalogue does."""
+    from ocrd.serving.catalog import load_catalog
+    from ocrd.serving.hf_cache import inspect_model, spelling
+
+    entry = load_catalog(settings.server.catalog or None).find(model)
+    return inspect_model(hub, spelling(hub, entry.model if entry else model))
 
 
 def _say(model: str, what: str) -> None:

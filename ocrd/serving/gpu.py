@@ -78,7 +78,7 @@ def named_card(names: Sequence[str]) -> Card:
     number = int(names[0]) if names and names[0].isdecimal() else 0
     card = read_card(number)
     if card is None:
-        raise GpuMissing(f"there is no GPU {number}", hint="set [server] gpus")
+        raise GpuMissing(f"there is no GPU {number}", hint="nvidia-smi lists the cards; set [server] gpus")
     return card
 
 

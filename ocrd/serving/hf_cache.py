@@ -10,6 +10,7 @@ A few KB are read of a file, so that it is quick on a slow file system too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -170,7 +171,7 @@ def inspect_model(hub: str, model: str) -> CachedModel:
     folder = _model_folder(hub, model)
     try:
         if not os.path.isdir(folder):
-            return _bare(model, f"{model} is not in the cache {hub}", f"fetch it: {_fetch(hub, model)}")
+            return _absent(hub, model)
         return _inspect_folder(hub, folder, model)
     except OSError as error:
         at = error.filename if isinstance(error.filename, str) else folder
@@ -181,6 +182,22 @@ def inspect_model(hub: str, model: str) -> CachedModel:
             hint="make it readable for the user that runs ocrd, for instance by: "
             f'sudo chown -R "$USER" {shlex.quote(folder)}',
         )
+
+
+def spelling(hub: str, model: str) -> str:
+    """A model's name as the cache has it. It may differ in case: Hugging Face takes either, a folder only one."""
+    with contextlib.suppress(CacheUnreadable):
+        names = _model_names(hub)
+        if model not in names:
+            return next((name for name in names if name.lower() == model.lower()), model)
+    return model
+
+
+def _absent(hub: str, model: str) -> CachedModel:
+    there = spelling(hub, model)
+    if there != model:
+        return _bare(model, f"{model} is not in the cache {hub}, but {there} is", f"write it so: {there}")
+    return _bare(model, f"{model} is not in the cache {hub}", f"fetch it: {_fetch(hub, model)}")
 
 
 def servable(cached: CachedModel, unserved: AbstractSet[str]) -> CachedModel:

@@ -51,6 +51,16 @@ def test_a_whole_model_is_complete(whole: Repository) -> None:
     assert found.disk_bytes == files + len(REVISION)
 
 
+def test_a_name_in_another_case_is_spelled_right(whole: Repository, tmp_path: Path) -> None:
+    hub, other = str(whole.hub), whole.model.upper()
+    assert hf_cache.spelling(hub, other) == hf_cache.spelling(hub, whole.model) == whole.model
+    assert hf_cache.spelling(hub, "nobody/nothing") == "nobody/nothing"
+    assert hf_cache.spelling(str(tmp_path / "nowhere"), other) == other
+    found = hf_cache.inspect_model(hub, other)
+    assert found.state is CacheState.INCOMPLETE
+    assert found.hint == f"write it so: {whole.model}"
+
+
 def test_huggingface_hub_sees_the_same_model(whole: Repository) -> None:
     """The builder makes the true layout."""
     (repository,) = scan_cache_dir(whole.hub).repos

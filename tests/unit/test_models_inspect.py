@@ -15,8 +15,10 @@ import pytest
 from support import hf_caches
 from support.hf_caches import LONG_AGO, MODEL, REVISION, SHARDS, Repository
 
-from ocrd.cli import models_inspect
+from ocrd.cli import models_inspect, models_test
 from ocrd.domain.errors import ExitCode, OcrdError, UsageError
+from ocrd.serving.hf_cache import CacheState
+from ocrd.settings import Settings
 
 
 def call(*words: str) -> ExitCode:
@@ -226,3 +228,16 @@ def test_programs_list_first_and_delete_with_yes(
 )
 def test_sizes_for_people(count: int, expected: str) -> None:
     assert models_inspect.in_bytes(count) == expected
+
+
+# --- names for `ocrd models test` ---------------------------------------------------------------------------
+
+
+def test_a_name_is_spelled_as_the_cache_does_else_as_the_catalogue(tmp_path: Path) -> None:
+    hf_caches.make(tmp_path / "hub", model="me/Some-Qwen2-VL")
+    settings = Settings()
+    there = models_test.named(str(tmp_path / "hub"), "ME/some-qwen2-vl", settings)
+    assert (there.model, there.state) == ("me/Some-Qwen2-VL", CacheState.COMPLETE)
+    absent = models_test.named(str(tmp_path / "hub"), "Rednote-HILAB/Dots.OCR", settings)
+    assert (absent.model, absent.state) == ("rednote-hilab/dots.ocr", CacheState.INCOMPLETE)
+    assert "hf download rednote-hilab/dots.ocr" in absent.hint

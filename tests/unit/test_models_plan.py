@@ -155,6 +155,12 @@ def test_measures_come_from_the_cache_where_the_model_is_whole(
     assert (plan["max_model_len"], plan["terms"]["kv"]) == (7424, 894)
 
 
+def test_names_are_the_same_in_any_case(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf_caches.make(home / "hub")
+    call("plan", "qwen/QWEN2-vl-2b-instruct", "--gpu-mib", "8188", "--json")
+    assert plans(capsys)["Qwen/Qwen2-VL-2B-Instruct"]["source"] == "cache"
+
+
 def test_a_cached_model_needs_no_row(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hf_caches.make(home / "hub", model="me/some-qwen2-vl")
     assert call("plan", "me/some-qwen2-vl", "--gpu-mib", "8188") is ExitCode.OK
@@ -187,6 +193,24 @@ def test_the_cards_own_memory_is_measured(fake_smi: Path, capsys: pytest.Capture
     assert (plan["total_mib"], plan["free_mib"]) == (12_227, 9000)
 
 
+def test_one_of_several_cards(
+    fake_smi: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_smi.write_text("#!/bin/sh\necho '0, Small, 8188, 8000, 188'\necho '2, Large, 24564, 24000, 564'\n")
+
+    def total(*words: str) -> int:
+        call("plan", "rednote-hilab/dots.ocr", "--json", *words)
+        mib: int = plans(capsys)["rednote-hilab/dots.ocr"]["total_mib"]
+        return mib
+
+    assert (total(), total("--gpu", "0"), total("--gpu", "2")) == (8188, 8188, 24_564)
+    monkeypatch.setenv("OCRD_SERVER__GPUS", "2")
+    assert (total(), total("--gpu", "0")) == (24_564, 8188)
+    with pytest.raises(GpuMissing, match="there is no GPU 1") as caught:
+        call("plan", "--gpu", "1")
+    assert "nvidia-smi" in caught.value.hint
+
+
 @pytest.mark.parametrize("script", ["exit 9", "echo garbage"])
 def test_without_a_gpu_the_option_is_named(fake_smi: Path, script: str) -> None:
     fake_smi.write_text(f"#!/bin/sh\n{script}\n")
@@ -203,6 +227,8 @@ def test_without_a_gpu_the_option_is_named(fake_smi: Path, script: str) -> None:
         (("--gpu-mib", "-5"), "--gpu-mib -5 is no size"),
         (("--gpu-mib", "8000", "--free-mib", "-1"), "--free-mib -1 is no size"),
         (("--gpu-mib", "8000", "--free-mib", "9000"), "more than the card has (8000 MiB)"),
+        (("--gpu", "-1"), "--gpu takes the number"),
+        (("--gpu", "0", "--gpu-mib", "8000"), "goes without --gpu-mib"),
         (("rednote/dots.ocr", "--gpu-mib", "8000"), "neither in the catalogue nor in the cache"),
     ],
 )
