@@ -138,6 +138,15 @@ class Booted:
             "SYSTEMD_COLORS": "0",
         }
 
+    def await_user_manager(self) -> None:
+        """Wait until the systemd of the lingering user has booted."""
+        asked = ["systemctl", "--user", "is-system-running"]
+        booted = {"running", "degraded"}
+        wait_until(
+            lambda: self.run(asked, user=USER, check=False).stdout.strip() in booted,
+            "the user's systemd has booted",
+        )
+
     def path(self, inside: str) -> Path:
         """Where a file of the guest is found from outside."""
         return self.tree / inside.lstrip("/")
@@ -151,9 +160,9 @@ class Booted:
             os.chown(draft, self._user_id, self._user_id)
         draft.rename(path)
 
-    def make_folder(self, inside: str, *, user: str = USER) -> None:
+    def make_folder(self, inside: str) -> None:
         """A folder of the user's, with those above it."""
-        self.run(["install", "-d", "-o", user, "-g", user, inside])
+        self.run(["mkdir", "-p", inside], user=USER)
 
     def journal(self, unit: str, *, user: bool = False, since: str = "") -> list[dict[str, Any]]:
         """The journal's entries of a unit, oldest first; those after a cursor if one is given."""
