@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 from ocrd.cli import status
 from ocrd.cli.common import in_words
 from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
-from ocrd.host import commands, machine, wsl
+from ocrd.domain.errors import OcrdError
+from ocrd.host import machine, systemd, wsl
+from ocrd.host.systemd import Kind
 from ocrd.settings import Settings
 
-_BOOTED = "/run/systemd/system"
-"""As sd_booted(3) tells it."""
-_LINGER = "/var/lib/systemd/linger"
-_SHOW_S = 5.0
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "Result")
+"""Of a unit, as `systemctl show` has them."""
 _LATE_S = 60.0
 
 
@@ -25,8 +25,8 @@ _LATE_S = 60.0
 class Unit:
     """A unit of ours as `systemctl show` tells it."""
 
+    kind: Kind
     name: str
-    is_users: bool
     is_installed: bool
     active: str
     """`active`, `inactive`, `failed`, `activating`, …"""
@@ -37,12 +37,12 @@ class Unit:
     @property
     def systemctl(self) -> str:
         """The command for it."""
-        return "systemctl --user" if self.is_users else "sudo systemctl"
+        return "systemctl --user" if self.kind is Kind.USER else "sudo systemctl"
 
     @property
     def journal(self) -> str:
         """The command that shows its log."""
-        return f"journalctl {'--user ' if self.is_users else ''}-u {self.name} -n 30"
+        return " ".join(systemd.journal(self.kind, self.name, "-n", "30"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Facts:
 
 def look() -> Iterator[Finding]:
     """systemd, and the units of this user."""
-    user, is_booted = machine.own_name(), os.path.isdir(_BOOTED)
-    units = (_unit(f"ocrd@{user}.service"), _unit("ocrd.service", "--user")) if is_booted else ()
+    user, is_booted = machine.own_name(), systemd.is_booted()
+    units = [_unit(kind, user) for kind in Kind] if is_booted else []
     yield from judge(
         Facts(
             is_booted=is_booted,
@@ -71,31 +71,28 @@ def look() -> Iterator[Finding]:
             wsl_conf_has_systemd=wsl.has_systemd(),
             user=user,
             units=tuple(unit for unit in units if unit is not None),
-            lingers=os.path.exists(os.path.join(_LINGER, user)),
+            lingers=systemd.lingers(user),
         )
     )
 
 
-def _unit(name: str, *options: str) -> Unit | None:
+def _unit(kind: Kind, user: str) -> Unit | None:
     """None if systemd does not answer, as a user's manager does not for one who is not logged in."""
-    wanted = "LoadState,ActiveState,UnitFileState,Result"
-    try:
-        told = commands.run(("systemctl", *options, "show", "-p", wanted, name), timeout_s=_SHOW_S)
-    except (commands.CommandMissing, commands.CommandTimeout):
-        return None
-    return parse_unit(name, told.out, is_users="--user" in options) if told.code == 0 else None
+    name = systemd.unit_of(kind, user)
+    with contextlib.suppress(OcrdError):
+        return unit_of(kind, name, systemd.show(kind, name, PROPERTIES))
+    return None
 
 
-def parse_unit(name: str, shown: str, *, is_users: bool) -> Unit:
-    """The answer of `systemctl show`: a line `Name=value` each."""
-    told = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+def unit_of(kind: Kind, name: str, shown: Mapping[str, str]) -> Unit:
+    """A unit by its properties; '' for those that systemd does not know."""
     return Unit(
+        kind=kind,
         name=name,
-        is_users=is_users,
-        is_installed=told.get("LoadState", "not-found") != "not-found",
-        active=told.get("ActiveState", "inactive"),
-        is_enabled=told.get("UnitFileState", "").startswith("enabled"),
-        result=told.get("Result", ""),
+        is_installed=shown["LoadState"] not in {"", "not-found"},
+        active=shown["ActiveState"] or "inactive",
+        is_enabled=shown["UnitFileState"].startswith("enabled"),
+        result=shown["Result"],
     )
 
 
@@ -114,7 +111,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield Finding("service", WARNING, message, "ocrd service uninstall --user")
     for unit in installed:
         yield _judge_unit(unit)
-        if unit.is_users and unit.is_enabled:
+        if unit.kind is Kind.USER and unit.is_enabled:
             yield _judge_linger(facts)
 
 

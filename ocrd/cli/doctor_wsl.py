@@ -50,6 +50,7 @@ def _judge_sleep(*, stays_alive: bool) -> Finding:
     return Finding(
         "wsl",
         WARNING,
-        "Windows may stop this distribution, and ocrd with it, 15 s after its last terminal is closed",
-        "in %UserProfile%\\.wslconfig: [general] instanceIdleTimeout=-1, then wsl --shutdown; more in docs/wsl.md",
+        "Windows stops this distribution, and ocrd with it, some seconds after its last terminal is closed, unless "
+        "a task of Windows keeps it awake, which cannot be seen from here",
+        "in %UserProfile%\\.wslconfig: [general] instanceIdleTimeout=-1, then wsl --shutdown; or see docs/wsl.md",
     )

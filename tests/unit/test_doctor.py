@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import stat
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ocrd.cli import (
-    doctor,
     doctor_docker,
     doctor_folders,
     doctor_machine,
     doctor_models,
     doctor_server,
     doctor_service,
+    doctor_steps,
     doctor_wsl,
 )
 from ocrd.cli.doctor_docker import Person
@@ -32,6 +31,7 @@ from ocrd.domain.errors import StoreError
 from ocrd.domain.planning import Card
 from ocrd.domain.serving import ContainerEngine
 from ocrd.host.machine import Door, Probe
+from ocrd.host.systemd import Kind
 
 
 def results(findings: Iterable[Finding]) -> list[tuple[str, str]]:
@@ -329,8 +329,8 @@ def test_a_cache_on_a_drive_of_windows_is_slow() -> None:
 # --- the service --------------------------------------------------------------------------------------------
 
 BOOTED = Facts(is_booted=True, is_wsl=False, wsl_conf_has_systemd=False, user="ivan")
-SYSTEM = Unit("ocrd@ivan.service", is_users=False, is_installed=True, active="active", is_enabled=True)
-USER = Unit("ocrd.service", is_users=True, is_installed=True, active="active", is_enabled=True)
+SYSTEM = Unit(Kind.SYSTEM, "ocrd@ivan.service", is_installed=True, active="active", is_enabled=True)
+USER = Unit(Kind.USER, "ocrd.service", is_installed=True, active="active", is_enabled=True)
 
 
 def test_no_systemd_is_no_fault_but_under_wsl() -> None:
@@ -349,7 +349,7 @@ def test_no_systemd_is_no_fault_but_under_wsl() -> None:
     [
         (SYSTEM, OK, "starts by itself"),
         (replace(SYSTEM, active="reloading"), OK, "starts by itself"),
-        (replace(SYSTEM, active="failed", result="watchdog"), FAILURE, "journalctl -u ocrd@ivan.service"),
+        (replace(SYSTEM, active="failed", result="watchdog"), FAILURE, "journalctl --unit ocrd@ivan.service"),
         (replace(SYSTEM, active="activating"), WARNING, "again and again"),
         (replace(SYSTEM, active="inactive"), WARNING, "sudo systemctl enable --now ocrd@ivan.service"),
         (replace(SYSTEM, is_enabled=False), WARNING, "sudo systemctl enable ocrd@ivan.service"),
@@ -377,26 +377,22 @@ def test_services_of_both_kinds_are_one_too_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "expected"),
+    ("shown", "is_installed", "active", "is_enabled"),
     [
-        (
-            "LoadState=loaded\nActiveState=failed\nUnitFileState=enabled\nResult=exit-code\n",
-            Unit("u", False, True, "failed", True, "exit-code"),
-        ),
-        (
-            "LoadState=not-found\nActiveState=inactive\nUnitFileState=\nResult=success\n",
-            Unit("u", False, False, "inactive", False, "success"),
-        ),
-        ("", Unit("u", False, False, "inactive", False)),
+        (("loaded", "failed", "enabled", "exit-code"), True, "failed", True),
+        (("loaded", "active", "enabled-runtime", "success"), True, "active", True),
+        (("loaded", "inactive", "disabled", "success"), True, "inactive", False),
+        (("masked", "inactive", "masked", "success"), True, "inactive", False),
+        (("not-found", "inactive", "", "success"), False, "inactive", False),
+        (("", "", "", ""), False, "inactive", False),
     ],
 )
-def test_what_systemctl_shows_is_read(shown: str, expected: Unit) -> None:
-    assert doctor_service.parse_unit("u", shown, is_users=False) == expected
-
-
-@given(st.text())
-def test_nothing_that_systemctl_says_breaks_the_reader(shown: str) -> None:
-    assert doctor_service.parse_unit("u", shown, is_users=True).name == "u"
+def test_a_unit_by_its_properties(
+    shown: tuple[str, ...], is_installed: bool, active: str, is_enabled: bool
+) -> None:
+    properties = dict(zip(doctor_service.PROPERTIES, shown, strict=True))
+    unit = doctor_service.unit_of(Kind.SYSTEM, "u", properties)
+    assert (unit.is_installed, unit.active, unit.is_enabled) == (is_installed, active, is_enabled)
 
 
 def test_what_the_daemon_says_of_itself() -> None:
@@ -424,14 +420,27 @@ def test_figures_without_the_extra_are_a_failure() -> None:
 # --- steps --------------------------------------------------------------------------------------------------
 
 
-def test_a_check_that_fails_or_hangs_is_a_finding_of_its_own(tmp_path: Path) -> None:
+def test_a_check_that_fails_is_a_finding_of_its_own(tmp_path: Path) -> None:
     def refused() -> list[Finding]:
         raise StoreError("it is damaged", hint="ocrd db check")
 
     def unreadable() -> list[Finding]:
         return [Finding("x", OK, (tmp_path / "gone").read_text())]
 
-    (finding,) = doctor.take(doctor.Step("store", "store", refused))
+    (finding,) = doctor_steps.take(doctor_steps.Step("store", "store", refused))
     assert (finding.result, finding.fix) == (FAILURE, "ocrd db check")
-    (finding,) = doctor.take(doctor.Step("store", "store", unreadable))
+    (finding,) = doctor_steps.take(doctor_steps.Step("store", "store", unreadable))
     assert str(tmp_path / "gone") in finding.message
+
+
+def test_a_check_that_hangs_is_given_up() -> None:
+    let_go = threading.Event()
+
+    def hang() -> list[Finding]:
+        let_go.wait()
+        return []
+
+    (finding,) = doctor_steps.take(doctor_steps.Step("inbox", "inbox", hang, seconds=0.05))
+    let_go.set()
+    assert (finding.check, finding.result) == ("inbox", FAILURE)
+    assert "no answer within 0.05 s" in finding.message
