@@ -36,7 +36,7 @@ def look(settings: Settings, runtime: ContainerRuntime, worst: str) -> tuple[Fin
     try:
         told = runtime.describe()
     except OcrdError as err:
-        return Finding("docker", worst, str(err), err.hint), False
+        return Finding("docker", worst, str(err), err.hint.removesuffix("; see: ocrd doctor")), False
     needs_gpu = settings.server.gpus != ("none",)
     return judge_engine(told, door, person, needs_gpu=needs_gpu), True
 

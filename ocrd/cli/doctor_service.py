@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,11 @@ from ocrd.host import machine, systemd, wsl
 from ocrd.host.systemd import Kind
 from ocrd.settings import Settings
 
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "Result")
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "Result", "DropInPaths")
 """Of a unit, as `systemctl show` has them."""
+SILENT = "not to be asked"
+"""The state of a user's unit while the user's systemd does not run."""
+_USER_UNIT = "systemd/user"
 _LATE_S = 60.0
 
 
@@ -29,7 +33,7 @@ class Unit:
     name: str
     is_installed: bool
     active: str
-    """`active`, `inactive`, `failed`, `activating`, …"""
+    """`active`, `inactive`, `failed`, `activating`, …; or `SILENT`."""
     is_enabled: bool
     result: str = ""
     """`success`, or why it ended: `exit-code`, `watchdog`, …"""
@@ -62,8 +66,9 @@ class Facts:
 
 def look() -> Iterator[Finding]:
     """systemd, and the units of this user."""
-    user, is_booted = machine.own_name(), systemd.is_booted()
-    units = [_unit(kind, user) for kind in Kind] if is_booted else []
+    user, is_booted = _whom(), systemd.is_booted()
+    kinds = (Kind.SYSTEM, Kind.USER) if user == machine.own_name() else (Kind.SYSTEM,)
+    units = [_unit(kind, user) for kind in kinds] if is_booted else []
     yield from judge(
         Facts(
             is_booted=is_booted,
@@ -76,22 +81,35 @@ def look() -> Iterator[Finding]:
     )
 
 
+def _whom() -> str:
+    """Whose service it is: with sudo that of the person."""
+    return (os.environ.get("SUDO_USER") if os.geteuid() == 0 else None) or machine.own_name()
+
+
 def _unit(kind: Kind, user: str) -> Unit | None:
-    """None if systemd does not answer, as a user's manager does not for one who is not logged in."""
+    """None if systemd does not answer, and no file of a unit is there."""
     name = systemd.unit_of(kind, user)
     with contextlib.suppress(OcrdError):
         return unit_of(kind, name, systemd.show(kind, name, PROPERTIES))
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    if kind is Kind.USER and os.path.exists(os.path.join(home, _USER_UNIT, name)):
+        return Unit(kind, name, is_installed=True, active=SILENT, is_enabled=True)
     return None
 
 
 def unit_of(kind: Kind, name: str, shown: Mapping[str, str]) -> Unit:
-    """A unit by its properties; '' for those that systemd does not know."""
+    """A unit by its properties; '' for those that systemd does not know.
+
+    The template of the system's kind is there for every user; it is installed for those who have a drop-in, too.
+    """
+    active, is_enabled = shown["ActiveState"] or "inactive", shown["UnitFileState"].startswith("enabled")
+    is_set_up = is_enabled or bool(shown["DropInPaths"]) or active != "inactive"
     return Unit(
         kind=kind,
         name=name,
-        is_installed=shown["LoadState"] not in {"", "not-found"},
-        active=shown["ActiveState"] or "inactive",
-        is_enabled=shown["UnitFileState"].startswith("enabled"),
+        is_installed=shown["LoadState"] not in {"", "not-found"} and is_set_up,
+        active=active,
+        is_enabled=is_enabled,
         result=shown["Result"],
     )
 
@@ -130,6 +148,9 @@ def _judge_unbooted(facts: Facts) -> Finding:
 
 
 def _judge_unit(unit: Unit) -> Finding:
+    if unit.active == SILENT:
+        message = f"{unit.name} is installed, and this user's systemd does not run (or not for this session)"
+        return Finding("service", WARNING, message, "log in as this user, not by su or sudo")
     if unit.active == "failed":
         message = f"{unit.name} failed ({unit.result or 'no reason given'})"
         return Finding(

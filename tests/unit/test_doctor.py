@@ -353,6 +353,7 @@ def test_no_systemd_is_no_fault_but_under_wsl() -> None:
         (replace(SYSTEM, active="activating"), WARNING, "again and again"),
         (replace(SYSTEM, active="inactive"), WARNING, "sudo systemctl enable --now ocrd@ivan.service"),
         (replace(SYSTEM, is_enabled=False), WARNING, "sudo systemctl enable ocrd@ivan.service"),
+        (replace(USER, active=doctor_service.SILENT), WARNING, "log in as this user"),
         (replace(USER, active="inactive"), WARNING, "systemctl --user enable --now ocrd.service"),
     ],
 )
@@ -379,12 +380,17 @@ def test_services_of_both_kinds_are_one_too_many() -> None:
 @pytest.mark.parametrize(
     ("shown", "is_installed", "active", "is_enabled"),
     [
-        (("loaded", "failed", "enabled", "exit-code"), True, "failed", True),
-        (("loaded", "active", "enabled-runtime", "success"), True, "active", True),
-        (("loaded", "inactive", "disabled", "success"), True, "inactive", False),
-        (("masked", "inactive", "masked", "success"), True, "inactive", False),
-        (("not-found", "inactive", "", "success"), False, "inactive", False),
-        (("", "", "", ""), False, "inactive", False),
+        (("loaded", "failed", "enabled", "exit-code", ""), True, "failed", True),
+        (("loaded", "active", "enabled-runtime", "success", ""), True, "active", True),
+        (("loaded", "inactive", "disabled", "success", "/etc/…/10-ocrd.conf"), True, "inactive", False),
+        (
+            ("loaded", "inactive", "disabled", "success", ""),
+            False,
+            "inactive",
+            False,
+        ),  # another user's template
+        (("not-found", "inactive", "", "success", ""), False, "inactive", False),
+        (("", "", "", "", ""), False, "inactive", False),
     ],
 )
 def test_a_unit_by_its_properties(
