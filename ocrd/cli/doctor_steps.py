@@ -24,6 +24,7 @@ from ocrd.settings import Settings
 
 _SHORT_S = 20.0
 """A disk of the network that has been asleep takes ten seconds."""
+_INOTIFY_S = 10.0
 _LONG_S = 2 * doctor_engine.PATIENCE_S
 
 
@@ -36,6 +37,8 @@ class Step:
     """The name of the finding if it takes too long."""
     look: Callable[[], Iterable[Finding]]
     seconds: float = _SHORT_S
+    what: str = "this check"
+    """What hangs then."""
 
 
 def steps(arguments: argparse.Namespace) -> Iterator[Step]:
@@ -55,17 +58,23 @@ def steps(arguments: argparse.Namespace) -> Iterator[Step]:
 
 def _steps(settings: Settings, state: str) -> Iterator[Step]:
     """Those that need the settings."""
-    yield Step("store", "store", lambda: [doctor_folders.look_at_state(state)])
+    yield Step("store", "store", lambda: [doctor_folders.look_at_state(state)], what=state)
     if not settings.inbox.paths:
         none = Finding("inbox", WARNING, "none is configured", "ocrd config init --inbox DIR")
         yield Step("inbox", "inbox", lambda: [none])
     for path in map(os.path.expanduser, settings.inbox.paths):
         look = partial(doctor_folders.look_at_inbox, path, watch=settings.inbox.watch)
-        yield Step("inbox", "inbox", look)
-    yield Step("inbox", "inotify", partial(doctor_folders.look_at_inotify, settings))
+        yield Step("inbox", "inbox", look, what=path)
+    yield Step("inbox", "inotify", partial(doctor_folders.look_at_inotify, settings), _INOTIFY_S, "an inbox")
     yield Step("engine", "engine", partial(doctor_engine.look, settings), _LONG_S)
     if settings.engine.kind in {"auto", "vllm"} and not settings.vllm.base_url:
-        yield Step("GPU and Docker", "docker", partial(doctor_server.look, settings), _LONG_S)
+        yield Step(
+            "GPU and Docker",
+            "docker",
+            partial(doctor_server.look, settings),
+            _LONG_S,
+            "the GPU's driver or Docker",
+        )
     yield Step("service", "systemd", doctor_service.look)
     yield Step("service", "daemon", partial(doctor_service.look_at_daemon, state))
     yield Step("service", "metrics", partial(doctor_service.look_at_metrics, settings))
@@ -76,11 +85,8 @@ def take(step: Step) -> list[Finding]:
     try:
         return machine.within(step.seconds, lambda: list(step.look()))
     except TimeoutError as err:
-        return [
-            Finding(
-                step.check, FAILURE, str(err), "see what hangs: a network drive, Docker, the GPU's driver?"
-            )
-        ]
+        fix = "mount the drive anew, or restart the program that hangs"
+        return [Finding(step.check, FAILURE, f"{step.what}: {err}", fix)]
     except OcrdError as err:
         return [Finding(step.check, FAILURE, str(err), err.hint)]
     except OSError as err:

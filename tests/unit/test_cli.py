@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -523,6 +525,42 @@ def test_doctor_finds_all_well_where_everything_is_there(cli: Cli) -> None:
     assert found.keys() >= {"python", "sqlite", "poppler", "settings", "engine", "store", "inbox"}
     assert os.listdir(cli.inbox) == []
     assert not cli.state.exists()
+
+
+def test_doctor_goes_from_the_machine_to_the_service(cli: Cli) -> None:
+    env = {"OCRD_ENGINE__LANGUAGES": "eng", "OCRD_INBOX__PATHS": str(cli.inbox)}
+    rows = cli.json("doctor", **env)["findings"]
+    groups = [group for group, _ in itertools.groupby(row["group"] for row in rows)]
+    assert groups == ["machine", "store", "inbox", "engine", "GPU and Docker", "service"]
+    shown = cli.run("doctor", **env).stdout.splitlines()
+    assert [line for line in shown if line in groups] == groups
+    assert all(row["check"] in "\n".join(shown) for row in rows)
+
+
+def test_doctor_tells_who_may_get_at_the_text(filled: Cli) -> None:
+    filled.state.chmod(0o755)
+    found = findings(filled, OCRD_ENGINE__LANGUAGES="eng")
+    assert found["store"]["fix"] == f"chmod 700 {filled.state}"
+    assert stat.S_IMODE(filled.state.stat().st_mode) == 0o755
+
+
+def test_doctor_looks_at_the_daemon_of_the_store(filled: Cli) -> None:
+    filled.run("pause")
+    assert findings(filled, OCRD_ENGINE__LANGUAGES="eng")["daemon"]["message"].startswith("not running")
+    fixes = [row["fix"] for row in filled.json("doctor", OCRD_ENGINE__LANGUAGES="eng")["findings"]]
+    assert "ocrd resume" in fixes
+    (filled.state / "ocrd.db").write_bytes(b"no database" * 1000)
+    assert findings(filled, code=1, OCRD_ENGINE__LANGUAGES="eng")["daemon"]["fix"] == "ocrd db check"
+
+
+def test_doctor_says_all_that_a_model_server_lacks(cli: Cli) -> None:
+    env = {"OCRD_ENGINE__LANGUAGES": "eng", "OCRD_ENGINE__KIND": "vllm", "OCRD_SERVER__GPUS": "none"}
+    gone = f"unix://{cli.folder}/docker.sock"
+    found = findings(cli, code=1, OCRD_SERVER__DOCKER_HOST=gone, **env)
+    assert (found["docker"]["result"], found["model"]["result"]) == ("failure", "failure")
+    assert "systemctl start docker" in found["docker"]["fix"]
+    found = findings(cli, OCRD_SERVER__DOCKER_HOST=gone, **(env | {"OCRD_ENGINE__KIND": "auto"}))
+    assert found["docker"]["result"] == "warning"
 
 
 def test_doctor_names_the_package_of_a_missing_language(cli: Cli) -> None:

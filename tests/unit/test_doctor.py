@@ -446,7 +446,8 @@ def test_a_check_that_hangs_is_given_up() -> None:
         let_go.wait()
         return []
 
-    (finding,) = doctor_steps.take(doctor_steps.Step("inbox", "inbox", hang, seconds=0.05))
+    step = doctor_steps.Step("inbox", "inbox", hang, seconds=0.05, what="/mnt/nas/in")
+    (finding,) = doctor_steps.take(step)
     let_go.set()
     assert (finding.check, finding.result) == ("inbox", FAILURE)
-    assert "no answer within 0.05 s" in finding.message
+    assert finding.message == "/mnt/nas/in: no answer within 0.05 s"
