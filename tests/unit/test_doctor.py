@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import stat
 import threading
 from collections.abc import Iterable
@@ -451,3 +452,11 @@ def test_a_check_that_hangs_is_given_up() -> None:
     let_go.set()
     assert (finding.check, finding.result) == ("inbox", FAILURE)
     assert finding.message == "/mnt/nas/in: no answer within 0.05 s"
+
+
+def test_every_check_has_its_row_in_the_documents() -> None:
+    root = Path(__file__).resolve().parents[2]
+    code = "".join(path.read_text() for path in (root / "ocrd" / "cli").glob("doctor_*.py"))
+    rows = (root / "docs" / "errors.md").read_text().partition("## What `ocrd doctor` finds")[2]
+    told = {name for row in re.findall(r"^\| ([a-z, ]+) \|", rows, re.MULTILINE) for name in row.split(", ")}
+    assert told == {"check", *re.findall(r'Finding\(\s*"([a-z]+)"', code)}
