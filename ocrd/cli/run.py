@@ -47,7 +47,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     notifier = Notifier.taken_from(os.environ)  # before there are children
     faulthandler.enable()  # systemd's watchdog ends a hanging daemon with SIGABRT: the log then tells where it hung
     settings = _settings_of(arguments)
-    roots = check_inboxes(settings)
+    roots = check_inboxes(settings, may_come_later=not arguments.once)
 
     from ocrd.daemon.engines import build_engines, build_rasterizer
 
@@ -118,16 +118,18 @@ def _run(
     return ExitCode.FAILED if code is ExitCode.OK and failed else code
 
 
-def check_inboxes(settings: Settings) -> tuple[bytes, ...]:
-    """The folders as absolute paths. Raises ConfigError: none given, not a folder, one inside another."""
+def check_inboxes(settings: Settings, *, may_come_later: bool = False) -> tuple[bytes, ...]:
+    """The folders as absolute paths. Raises ConfigError: none given, not a folder, one inside another, or none is
+    there. One that `may_come_later` is waited for: a drive that is not plugged in yet."""
     if not settings.inbox.paths:
         raise ConfigError(
             "no inbox is configured",
             hint="ocrd run --inbox DIR, or make a settings file with: ocrd config init",
         )
     roots = tuple(os.path.realpath(os.fsencode(os.path.expanduser(path))) for path in settings.inbox.paths)
+    may_come_later = may_come_later and any(map(os.path.isdir, roots))
     for root, given in zip(roots, settings.inbox.paths, strict=True):
-        if not os.path.isdir(root):
+        if not os.path.isdir(root) and (os.path.lexists(root) or not may_come_later):
             raise ConfigError(f"the inbox {given} is not a folder", hint=f"mkdir -p {given}")
         inside = next((other for other in roots if root.startswith(other.rstrip(b"/") + b"/")), None)
         if inside is not None or roots.count(root) > 1:

@@ -19,6 +19,7 @@ from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
 from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
+from ocrd.host import files
 from ocrd.host.clock import SystemClock
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.pipeline.transcript import renderers
@@ -98,9 +99,10 @@ def build(
     roots: Sequence[bytes],
     *,
     once: bool,
+    locks: files.FolderLocks | None = None,
     on_page: OnPage | None = None,
 ) -> Parts:
-    """Put a daemon together. `on_page` hears of each page that settled."""
+    """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
     publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
     finisher = Finisher(stores.documents, stores.pages, publisher)
     admission = Admission(
@@ -138,6 +140,7 @@ def build(
             documents=stores.documents,
             outputs=stores.outputs,
             worker=worker,
+            locks=locks,
         ),
         once=once,
     )

@@ -86,6 +86,7 @@ class Publisher:
                 draft_sha256=draft.sha256,
                 ours=self._outputs.checksums(draft.target),
                 overwrite_edited=overwrite,
+                draft=draft.path,
             )
         allowed = [draft for draft in drafts if owners[draft] is not writer.Ownership.FOREIGN]
         self._outputs.plan(document_id, [_planned(draft, owners[draft]) for draft in allowed])

@@ -26,6 +26,7 @@ from ocrd.domain.errors import ConfigError, ExitCode, OcrdError, StoreFull, TryA
 from ocrd.host import files, runtime
 from ocrd.host.clock import SleepWatch, SystemClock
 from ocrd.host.notify import Notifier
+from ocrd.pipeline.inbox import folder_at
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.settings import Settings
 from ocrd.store import schema
@@ -100,7 +101,7 @@ class Supervisor:
         """Work until told to stop, or with `once` until nothing is left to do."""
         run = self._run
         schema.prepare_folder(run.state)
-        with _locked(run.state, run.roots), self._signals_caught():
+        with _locked(run.state, run.roots) as locks, self._signals_caught():
             self._await_room()
             self._notifier.takes_longer(UPGRADE_S)
             schema.upgrade(run.state)
@@ -120,6 +121,7 @@ class Supervisor:
                     self._engines,
                     run.roots,
                     once=run.once,
+                    locks=locks,
                     on_page=None if metrics is None else metrics.page,
                 )
                 return self._work(parts)
@@ -331,24 +333,27 @@ def _open_metrics(settings: Settings) -> Metrics | None:
 
 
 @contextlib.contextmanager
-def _locked(state: str, roots: Sequence[bytes]) -> Iterator[None]:
-    """Hold the state folder and every inbox, so that no two daemons share one. Raises TryAgainLater."""
+def _locked(state: str, roots: Sequence[bytes]) -> Iterator[files.FolderLocks]:
+    """Hold the state folder and every inbox, so that no two daemons share one. Raises TryAgainLater.
+
+    An inbox that is not there, a drive to be plugged in, is locked by the receiver when it comes.
+    """
     with contextlib.ExitStack() as held:
         lock = files.try_lock(runtime.lock_path(state), patience_s=LOCK_PATIENCE_S)
         if lock is None:
             raise TryAgainLater(f"another ocrd works with {state}", hint="see: ocrd status")
         held.callback(os.close, lock)
+        locks = held.enter_context(contextlib.closing(files.FolderLocks()))
         for root in roots:
             try:
-                lock = files.try_lock_folder(root)
+                ours = folder_at(root) is None or locks.take(root)
             except OSError as err:
                 raise ConfigError(
                     f"the inbox {files.display_name(root)} cannot be opened: {err.strerror}",
                     hint="make the folder, or name another",
                 ) from err
-            if lock is None:
+            if not ours:
                 raise TryAgainLater(
                     f"another ocrd watches {files.display_name(root)}", hint="see: ocrd status"
                 )
-            held.callback(os.close, lock)
-        yield
+        yield locks

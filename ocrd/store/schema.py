@@ -51,9 +51,10 @@ def prepare_folder(folder: str) -> None:
             f"the state folder {folder} cannot be made: {err.strerror}", hint="ocrd run --state DIR"
         ) from err
     kind = mounts.file_system_of(folder)
-    if not mounts.is_safe_for_store(kind):
+    danger = mounts.store_danger(kind)
+    if danger:
         raise ConfigError(
-            f"the state folder {folder} lies on a {kind} file system, where SQLite loses data",
+            f"the state folder {folder} lies on a {kind} file system, {danger}",
             hint="choose a folder on a local Linux disk: [state] dir, or --state DIR",
         )
 

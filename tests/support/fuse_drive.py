@@ -11,6 +11,7 @@ every call, so that a test can change its mind; its words:
     no-fsync    fsync of files and folders is refused with EINVAL
     fold        names are case-insensitive, as on NTFS
     full        no bytes can be written (ENOSPC); names can still be made
+    stuck       of what is written to a file that is not hidden, one byte arrives; then the drive hangs
 
 It runs in the foreground until it is unmounted.
 """
@@ -21,6 +22,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,11 @@ class Drive(Operations):  # type: ignore[misc]  # the package has no types
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         """Bytes into an open file."""
         self._refuse("full", errno.ENOSPC)
+        if self._has("stuck") and not os.path.basename(path).startswith("."):
+            os.pwrite(fh, data[:1], offset)
+            while self._has("stuck"):
+                time.sleep(0.05)
+            return 1
         return os.pwrite(fh, data, offset)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import random
+import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,3 +305,61 @@ def test_names_that_windows_forbids_get_their_text(ocrd: Ocrd, drive: Drive, nam
     paper.write_png(drive.back / name, "Forbidden there")
     assert ocrd.run_once().returncode == 0
     assert names(drive) == sorted([name, f"{name}.txt"])
+
+
+# --- the daemon's start, its end and its locks -------------------------------------------------------------
+
+
+def test_a_daemon_that_is_killed_while_it_copies_finishes_the_copy_at_its_next_start(
+    ocrd: Ocrd, drive: Drive
+) -> None:
+    drive.quirks("no-rename", "no-link", "stuck")
+    ocrd.start()
+    paper.write_png(drive.back / "page.png", "Cut short")
+    text = drive.back / "page.png.txt"
+    wait_until(lambda: text.exists() and text.stat().st_size == 1, "the first byte is copied")
+    ocrd.send_signal(signal.SIGKILL)
+    drive.quirks()  # a process that waits for such a drive ends when it answers
+    ocrd.stop()
+    assert text.read_text() == "C"
+    ocrd.start()
+    ocrd.await_state("page.png", "done")
+    assert text.read_text() == "Cut short\n"
+    assert names(drive) == ["page.png", "page.png.txt"]
+
+
+def test_a_drive_that_is_not_there_at_the_start_is_waited_for(ocrd: Ocrd, drive: Drive) -> None:
+    drive.unplug()
+    drive.mount.rmdir()
+    assert ocrd.run_once().returncode == 78
+    local = ocrd.folder / "local"
+    local.mkdir()
+    ocrd.start("--inbox", str(local))
+    assert ocrd.events("inbox_missing")
+    drive.mount.mkdir()
+    drive.plug_in()
+    paper.write_png(drive.back / "page.png", "Plugged in")
+    ocrd.await_state("page.png", "done")
+
+
+def test_a_drive_that_comes_back_belongs_to_the_daemon_that_is_first(
+    ocrd: Ocrd, drive: Drive, tmp_path: Path
+) -> None:
+    ocrd.start()
+    drive.unplug()
+    drive.mount.rename(tmp_path / "away")
+    wait_until(lambda: watched(ocrd)["missing"], "the drive is missed")
+    drive.mount.mkdir()
+    drive.plug_in()
+    wait_until(lambda: watched(ocrd)["mode"] == "polling", "the drive is polled")
+    assert files.try_lock_folder(os.fsencode(drive.mount)) is None
+    drive.unplug()
+    drive.mount.rename(tmp_path / "far-away")
+    wait_until(lambda: watched(ocrd)["missing"], "the drive is missed again")
+    drive.mount.mkdir()
+    drive.plug_in()
+    other = files.try_lock_folder(os.fsencode(drive.mount))
+    if other is not None:  # we were quicker than its look, once in five seconds
+        wait_until(lambda: watched(ocrd)["mode"] == "taken", "it tells that the folder is taken")
+        os.close(other)
+        wait_until(lambda: watched(ocrd)["mode"] == "polling", "it takes it when it is free")
