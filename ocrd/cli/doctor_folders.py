@@ -74,7 +74,9 @@ def judge_state(folder: StateFolder) -> Finding:
         return Finding("store", FAILURE, message, "choose a local Linux disk: [state] dir, or --state DIR")
     if not folder.may_write:
         message = f"{folder.there} belongs to {folder.owner}, and cannot be written by {folder.me}"
-        return Finding("store", FAILURE, message, f"sudo chown {folder.me} {quoted}")
+        make = f"sudo install -d -m 700 -o {folder.me} {shlex.quote(folder.path)}"
+        fix = f"sudo chown -R {folder.me} {quoted}" if folder.exists else make
+        return Finding("store", FAILURE, message, fix)
     if foreign:
         message = f"{place} belongs to {folder.owner}: what {folder.me} makes there, its daemon cannot write"
         return Finding("store", WARNING, message, f"sudo -u {folder.owner} ocrd doctor")

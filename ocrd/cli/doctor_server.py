@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ocrd.domain.planning import Card
     from ocrd.domain.ports import ContainerRuntime
 
-_LOW_FREE_SHARE = 0.5
-
 
 def look(settings: Settings) -> Iterator[Finding]:
     """Each check on its own. With `auto` what is missing is no failure: the embedded engine reads then."""
@@ -42,23 +40,17 @@ def _gpu() -> Iterator[Finding]:
     from ocrd.serving import gpu
 
     try:
-        yield from judge_cards(gpu.read_cards_by_number(), gpu.driver_version())
+        yield from judge_cards(gpu.read_cards(), gpu.driver_version())
     except gpu.GpuMissing as err:
         yield Finding("gpu", FAILURE, str(err), err.hint)
 
 
 def judge_cards(cards: Mapping[int, Card], driver: str) -> Iterator[Finding]:
-    """A line a card. What others have taken of one is no fault, but often the reason why a model does not fit."""
+    """A line a card. What others have taken of one is no fault: a model that then does not fit says so itself."""
     for number, card in cards.items():
-        message = (
-            f"{number}: {card.name}, {card.total_mib} MiB, {card.free_mib} free, driver {driver or 'unknown'}"
-        )
-        if card.free_mib < card.total_mib * _LOW_FREE_SHARE:
-            where = "Windows: Task Manager → Performance → GPU" if card.is_wsl else "nvidia-smi names them"
-            fix = f"unless that is ocrd's own model server: close programs that use the GPU ({where})"
-            yield Finding("gpu", WARNING, message, fix)
-        else:
-            yield Finding("gpu", OK, message)
+        where = f"Windows' driver {driver}" if card.is_wsl else f"driver {driver}"
+        message = f"{number}: {card.name}, {card.total_mib} MiB, {card.free_mib} free"
+        yield Finding("gpu", OK, f"{message}, {where if driver else 'driver unknown'}")
 
 
 def _docker(settings: Settings, worst: str) -> Iterator[Finding]:

@@ -38,14 +38,24 @@ class _Found:
 
 def read_cards(
     *, use_nvml: bool = True, programs: Sequence[str] = SMI_PROGRAMS, timeout_s: float = SMI_TIMEOUT_S
-) -> list[Card]:
-    """All NVIDIA GPUs as they are now, in the driver's order. Raises GpuMissing if there is none."""
-    return list(_read(use_nvml=use_nvml, programs=programs, timeout_s=timeout_s).values())
-
-
-def read_cards_by_number() -> dict[int, Card]:
-    """The same by the number that the driver gives them. Raises GpuMissing."""
-    return _read(use_nvml=True, programs=SMI_PROGRAMS, timeout_s=SMI_TIMEOUT_S)
+) -> dict[int, Card]:
+    """All NVIDIA GPUs as they are now, by the driver's number and in its order. Raises GpuMissing if there is none."""
+    wsl = is_wsl()
+    reasons = []
+    if use_nvml:
+        found = _ask_nvml(wsl=wsl)
+        if found.cards:
+            return found.cards
+        reasons.append(found.reason)
+    found = _ask_smi(programs, timeout_s, wsl=wsl)
+    if found.cards:
+        return found.cards
+    raise GpuMissing(
+        "no NVIDIA GPU can be used: " + "; ".join((*reasons, found.reason)),
+        hint="install the NVIDIA driver in Windows (none inside WSL), then `wsl --shutdown`"
+        if wsl
+        else "install the NVIDIA driver, until `nvidia-smi` lists the GPU",
+    )
 
 
 def driver_version(*, programs: Sequence[str] = SMI_PROGRAMS, timeout_s: float = SMI_TIMEOUT_S) -> str:
@@ -70,7 +80,7 @@ def read_card(
     timeout_s: float = SMI_TIMEOUT_S,
 ) -> Card | None:
     """The GPU of that number; None if there are others, but not this one. Raises GpuMissing if there is none at all."""
-    return _read(use_nvml=use_nvml, programs=programs, timeout_s=timeout_s).get(index)
+    return read_cards(use_nvml=use_nvml, programs=programs, timeout_s=timeout_s).get(index)
 
 
 def named_card(names: Sequence[str]) -> Card:
@@ -80,25 +90,6 @@ def named_card(names: Sequence[str]) -> Card:
     if card is None:
         raise GpuMissing(f"there is no GPU {number}", hint="nvidia-smi lists the cards; set [server] gpus")
     return card
-
-
-def _read(*, use_nvml: bool, programs: Sequence[str], timeout_s: float) -> dict[int, Card]:
-    wsl = is_wsl()
-    reasons = []
-    if use_nvml:
-        found = _ask_nvml(wsl=wsl)
-        if found.cards:
-            return found.cards
-        reasons.append(found.reason)
-    found = _ask_smi(programs, timeout_s, wsl=wsl)
-    if found.cards:
-        return found.cards
-    raise GpuMissing(
-        "no NVIDIA GPU can be used: " + "; ".join((*reasons, found.reason)),
-        hint="install the NVIDIA driver in Windows (none inside WSL), then `wsl --shutdown`"
-        if wsl
-        else "install the NVIDIA driver, until `nvidia-smi` lists the GPU",
-    )
 
 
 # --- NVML ---------------------------------------------------------------------------------------------------

@@ -117,7 +117,12 @@ STATE = StateFolder(
         ({"has_daemon": True}, OK, "a daemon runs with it"),
         ({"file_system": "drvfs"}, FAILURE, "local Linux disk"),
         ({"file_system": "nfs4"}, FAILURE, "local Linux disk"),
-        ({"may_write": False, "owner": "root"}, FAILURE, "chown ivan"),
+        ({"may_write": False, "owner": "root"}, FAILURE, "chown -R ivan"),
+        (
+            {"may_write": False, "exists": False, "there": "/var/lib", "owner": "root"},
+            FAILURE,
+            "sudo install -d -m 700 -o ivan /var/lib/ocrd/ivan",
+        ),
         ({"me": "root"}, WARNING, "sudo -u ivan ocrd doctor"),
         ({"mode": 0o755}, WARNING, "chmod 700"),
         ({"exists": False, "there": "/var/lib", "owner": "root", "mode": 0o755}, OK, "MiB free"),
@@ -279,15 +284,16 @@ def test_whether_docker_knows_gpus(
 # --- GPUs and models ----------------------------------------------------------------------------------------
 
 
-def test_a_gpu_that_is_half_taken_is_told() -> None:
+def test_each_gpu_is_told_with_its_memory_and_driver() -> None:
     cards = {
         0: Card(name="A", total_mib=12_227, free_mib=11_469),
-        1: Card(name="B", total_mib=12_227, free_mib=3000, is_wsl=True),
+        2: Card(name="B", total_mib=8188, free_mib=3000, is_wsl=True),
     }
-    found = list(doctor_server.judge_cards(cards, "560.35.03"))
-    assert results(found) == [("gpu", OK), ("gpu", WARNING)]
-    assert all("560.35.03" in one.message for one in found)
-    assert "Task Manager" in found[1].fix
+    found = list(doctor_server.judge_cards(cards, "560.35"))
+    assert results(found) == [("gpu", OK), ("gpu", OK)]
+    assert found[0].message == "0: A, 12227 MiB, 11469 free, driver 560.35"
+    assert found[1].message == "2: B, 8188 MiB, 3000 free, Windows' driver 560.35"
+    assert all("unknown" in one.message for one in doctor_server.judge_cards(cards, ""))
 
 
 def status(mode: int, *, uid: int, gid: int) -> Any:

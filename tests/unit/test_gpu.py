@@ -34,7 +34,8 @@ def fake_smi(folder: Path, script: str) -> str:
 
 
 def read(folder: Path, script: str, *, timeout_s: float = 10.0) -> list[Card]:
-    return gpu.read_cards(use_nvml=False, programs=(fake_smi(folder, script),), timeout_s=timeout_s)
+    found = gpu.read_cards(use_nvml=False, programs=(fake_smi(folder, script),), timeout_s=timeout_s)
+    return list(found.values())
 
 
 def refuse(folder: Path, script: str, *, timeout_s: float = 10.0) -> str:
@@ -176,7 +177,7 @@ PROBE = """
 import json, sys
 from ocrd.serving import gpu
 try:
-    print(json.dumps([[c.name, c.total_mib, c.free_mib] for c in gpu.read_cards(programs=())]))
+    print(json.dumps([[c.name, c.total_mib, c.free_mib] for c in gpu.read_cards(programs=()).values()]))
 except gpu.GpuMissing as err:
     print(json.dumps(str(err)))
 """
@@ -228,3 +229,23 @@ def test_nvml_says_why_not(fake_library: Path, variables: dict[str, str], said: 
     answer = ask_library(fake_library, **variables)
     assert isinstance(answer, str)
     assert said in answer
+
+
+# --- the driver ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 572.83; echo 572.83", "572.83"),
+        ("true", ""),
+        ("echo 572.83; exit 9", ""),
+    ],
+)
+def test_the_driver_says_its_version_or_nothing(tmp_path: Path, script: str, expected: str) -> None:
+    program = fake_smi(tmp_path, script)
+    assert gpu.driver_version(programs=("/nonexistent/nvidia-smi", program)) == expected
+
+
+def test_a_driver_that_hangs_has_no_version(tmp_path: Path) -> None:
+    assert gpu.driver_version(programs=(fake_smi(tmp_path, "exec sleep 60"),), timeout_s=0.1) == ""
