@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from typing import Any
 from support.running import FINAL, wait_until
 
 CHECKOUT = Path(__file__).parents[2]
-FOLDER = CHECKOUT / ".systemd"
 UNAVAILABLE = 3
 """script/systemd's exit code for: no systemd can be booted here."""
 PACKAGES = "/opt/ocrd-packages"
@@ -288,6 +288,14 @@ class Service:
         """The daemon's lines of an event."""
         lines = [entry["MESSAGE"] for entry in self.log(since) if isinstance(entry["MESSAGE"], str)]
         return [line for line in lines if line.split(" ")[0] == name]
+
+
+def own_folder() -> Path:
+    """Where the guest of this run stands. What runs that were killed have left behind is removed."""
+    for folder in Path(tempfile.gettempdir()).glob("ocrd-systemd-*"):
+        if not Path(f"/proc/{folder.name.rpartition('-')[2]}").exists():
+            Booted(folder).remove()
+    return Path(tempfile.gettempdir(), f"ocrd-systemd-{os.getpid()}")
 
 
 def build_wheel(folder: Path) -> Path:

@@ -10,14 +10,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from support.booted import FOLDER, Booted, NoBoot, build_wheel
+from support.booted import Booted, NoBoot, build_wheel, own_folder
 
 
 @pytest.fixture(scope="session")
 def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     """A guest with ocrd's wheel under /opt/ocrd and the user `u1`; one for the whole run."""
-    guest = Booted(FOLDER)
-    guest.remove()  # one that an earlier run left
+    guest = Booted(own_folder())
     try:
         guest.boot()
     except NoBoot as err:
