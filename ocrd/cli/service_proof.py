@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import TYPE_CHECKING
 
 from ocrd.cli.common import clean
 from ocrd.host import files
 from ocrd.pipeline import writer
+
+if TYPE_CHECKING:
+    from ocrd.store import snapshot
 
 _WORDS = "ocrd reads this page"
 _PATIENCE_S = 180.0
@@ -53,13 +57,12 @@ def _await_text(probe: str, state: str) -> bool:
     while time.monotonic() < end:
         with snapshot.opened(state) as connection:
             job = None if connection is None else snapshot.job_of_path(connection, os.fsencode(probe))
-            beat = None if connection is None else snapshot.fact(connection, "heartbeat")
+            later = "" if connection is None or job is None else _read_later(connection)
         if job is not None and job["state"] in FINAL:
             return _judge(job)
         seen = "" if job is None else str(job["state"])
-        server = ((beat[0] if beat else {}).get("server") or {}).get("state", "absent")
-        if job is not None and server not in {"absent", "ready"}:
-            print("ok      a page was taken in; it is read when the model is there: ocrd status")
+        if later:
+            print(f"ok      a page was taken in; {later}")
             return True
         time.sleep(_POLL_S)
     print(
@@ -67,6 +70,21 @@ def _await_text(probe: str, state: str) -> bool:
         f"{_PATIENCE_S:g} s"
     )
     return False
+
+
+def _read_later(connection: snapshot.Connection) -> str:
+    """Why a page that was taken in is not read for long, though all is well; '' if it should be."""
+    from ocrd.store import snapshot
+
+    if snapshot.fact(connection, "paused") is not None:
+        return "the queue is paused; go on with: ocrd resume"
+    documents = snapshot.counts(connection).get("document", {})
+    before = documents.get("queued", 0) + documents.get("running", 0) - 1
+    if before > 0:
+        return f"{before} documents of the queue are unfinished beside it: ocrd status"
+    beat = snapshot.fact(connection, "heartbeat")
+    server = ((beat[0] if beat else {}).get("server") or {}).get("state", "absent")
+    return "" if server in {"absent", "ready"} else "it is read when the model is there: ocrd status"
 
 
 def _judge(job: dict[str, object]) -> bool:
