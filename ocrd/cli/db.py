@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from ocrd.cli.common import Subparsers, add_command, find_state, print_json
-from ocrd.domain.errors import ExitCode, TryAgainLater
+from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater
 from ocrd.host import files, runtime
 
 SCHEMA = "ocrd.db-check/1"
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add the three commands."""
-    parser = subparsers.add_parser("db", help="upgrade, check or back up the job store", allow_abbrev=False)
+    """Add the four commands."""
+    parser = subparsers.add_parser(
+        "db", help="upgrade, check, back up or restore the job store", allow_abbrev=False
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add_command(
         actions, "upgrade", "bring the store to this version's schema, after a backup", handle_upgrade
@@ -22,6 +25,8 @@ def add_parser(subparsers: Subparsers) -> None:
     add_command(
         actions, "backup", "make a consistent copy of the store, also while the daemon works", handle_backup
     )
+    restore = add_command(actions, "restore", "put a copy in the place of the store", handle_restore)
+    restore.add_argument("copy", nargs="?", metavar="COPY", help="which one; without it, the newest")
 
 
 def handle_upgrade(arguments: argparse.Namespace) -> ExitCode:
@@ -56,7 +61,7 @@ def handle_check(arguments: argparse.Namespace) -> ExitCode:
         print(f"{check.path}: damaged")
         print("\n".join(f"  {problem}" for problem in check.problems))
         print(
-            "restore the newest copy from its folder `backups`, or move it away to begin anew; inputs and texts stay"
+            "go back to the newest copy with: ocrd db restore; or move it away to begin anew; inputs and texts stay"
         )
     else:
         print(f"{check.path}: all is well (schema {check.revision})")
@@ -68,4 +73,28 @@ def handle_backup(arguments: argparse.Namespace) -> ExitCode:
     from ocrd.store import schema
 
     print(schema.backup(find_state(arguments)))
+    return ExitCode.OK
+
+
+def handle_restore(arguments: argparse.Namespace) -> ExitCode:
+    """Run `db restore`: the store that was there is kept."""
+    from ocrd.store import schema
+
+    state = find_state(arguments)
+    copy = arguments.copy or next(iter(schema.copies(state)), None)
+    if copy is None:
+        raise StoreError(f"there is no copy in {state}/backups", hint="ocrd db backup makes one")
+    lock = files.try_lock(runtime.lock_path(state))
+    if lock is None:
+        raise TryAgainLater(
+            f"the daemon works with {state}", hint="stop it first: ocrd service status tells how"
+        )
+    try:
+        kept = schema.restore(state, copy)
+    finally:
+        os.close(lock)
+    print(f"the store is that of {copy}")
+    if kept is not None:
+        print(f"the one before is kept: {kept}")
+    print("documents that came or were read since are looked at again; texts that stand stay as they are")
     return ExitCode.OK

@@ -6,15 +6,17 @@ from `migrations/schema.sql`, which holds what the migrations make of an empty o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ocrd.domain.errors import ConfigError, StoreError
 from ocrd.host import mounts
+from ocrd.host.files import sync_folder
 
 FILE_NAME = "ocrd.db"
 HEAD = "0002"
@@ -135,22 +137,75 @@ def backup(folder: str, *, label: str = "manual") -> str:
     path = os.path.join(folder, FILE_NAME)
     if not os.path.exists(path):
         raise StoreError(f"there is no store at {path}", hint="ocrd run makes one")
-    copies = os.path.join(folder, "backups")
-    os.makedirs(copies, mode=0o700, exist_ok=True)
+    target = _new_copy_path(folder, label)
+    _copy(path, target)
+    return target
+
+
+def _new_copy_path(folder: str, label: str) -> str:
+    below = os.path.join(folder, "backups")
+    os.makedirs(below, mode=0o700, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    target = os.path.join(copies, f"ocrd-{stamp}-{label}.db")
+    return os.path.join(below, f"ocrd-{stamp}-{label}.db")
+
+
+def restore(folder: str, copy: str) -> str | None:
+    """Put a copy in the place of the store, which is kept beside the copies; where, or None if there was none. To be
+    called with the daemon's lock. Raises StoreError for a copy that is damaged."""
+    problems = check_file(copy).problems
+    if problems:
+        raise StoreError(
+            f"the copy {copy} is damaged: {problems[0]}", hint="choose another one of the copies"
+        )
+    path, draft = os.path.join(folder, FILE_NAME), os.path.join(folder, f"{FILE_NAME}.restored")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft)
+    _copy(copy, draft)
+    kept = _put_aside(path)
+    os.rename(draft, path)
+    sync_folder(os.fsencode(folder))
+    return kept
+
+
+def _copy(source: str, target: str) -> None:
     try:
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(f"file:{_uri(source)}?mode=ro", uri=True)) as connection:
             connection.execute("VACUUM INTO ?", (target,))
     except sqlite3.DatabaseError as err:
-        raise StoreError(f"the store {path} cannot be copied: {err}", hint="ocrd db check") from err
+        raise StoreError(f"the store {source} cannot be copied: {err}", hint="ocrd db check") from err
     os.chmod(target, 0o600)
-    return target
+
+
+def _put_aside(path: str) -> str | None:
+    """A store with all that SQLite keeps beside it, as it is: it may be too damaged to be copied."""
+    if not os.path.exists(path):
+        return None
+    kept = _new_copy_path(os.path.dirname(path), "replaced")
+    for suffix in ("-wal", "-shm", ""):  # the store last: a kill in between leaves one that is still there
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + suffix, kept + suffix)
+    return kept
+
+
+def copies(folder: str) -> list[str]:
+    """The copies that were made of a store, the newest first; not those that `restore` put aside."""
+    below = os.path.join(folder, "backups")
+    names = os.listdir(below) if os.path.isdir(below) else []
+    made = [name for name in names if name.endswith(".db") and not name.endswith("-replaced.db")]
+    return [os.path.join(below, name) for name in sorted(made, reverse=True)]
 
 
 def check(folder: str) -> Check:
     """Look for damage: SQLite's own checks, the schema's revision, and the rules our tables promise."""
-    path = os.path.join(folder, FILE_NAME)
+    found = check_file(os.path.join(folder, FILE_NAME))
+    if found.revision in {"", HEAD}:
+        return found
+    old = f"the schema is {found.revision}, this ocrd works with {HEAD}: ocrd db upgrade"
+    return replace(found, problems=(*found.problems, old))
+
+
+def check_file(path: str) -> Check:
+    """The same of a file, whatever its schema's revision. Raises StoreError if there is none."""
     if not os.path.exists(path):
         raise StoreError(f"there is no store at {path}", hint="ocrd run makes one")
     try:
@@ -159,10 +214,8 @@ def check(folder: str) -> Check:
         revision = revision_of(path)
     except (sqlite3.DatabaseError, StoreError) as err:
         return Check(path, "", (str(err),))
-    if revision != HEAD:
-        problems.append(
-            f"the schema is {revision or 'missing'}, this ocrd works with {HEAD}: ocrd db upgrade"
-        )
+    if not revision:
+        problems.append("it is no store of ocrd's")
     return Check(path, revision, tuple(problems))
 
 

@@ -37,6 +37,12 @@ OPTIONS = {
     "db upgrade": [],
     "db check": ["--json"],
     "db backup": [],
+    "db restore": ["COPY"],
+    "service install": ["--system", "--user", "--for", "--inbox", "--dry-run", "--yes", "--no-start"],
+    "service uninstall": ["--dry-run", "--yes"],
+    "service status": ["--for"],
+    "service restart": [],
+    "service logs": ["--follow", "--lines"],
 }
 READING = ["status", "jobs", "show 1", "show --text 1"]
 

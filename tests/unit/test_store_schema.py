@@ -175,6 +175,42 @@ def test_a_backup_is_a_whole_store(state: Path) -> None:
     assert schema.check(str(elsewhere)).problems == ()
 
 
+def test_a_copy_takes_the_place_of_the_store_and_the_store_is_kept(state: Path) -> None:
+    fill(state)
+    copy = schema.backup(str(state))
+    with closing(sqlite3.connect(store_file(state))) as connection:
+        connection.execute("DELETE FROM commands")
+        connection.execute("UPDATE documents SET name = 'changed since'")
+        connection.commit()
+    assert schema.copies(str(state)) == [copy]
+    kept = schema.restore(str(state), copy)
+    assert kept is not None
+    assert query(store_file(state), "SELECT count(*) FROM documents WHERE name = 'changed since'") == [(0,)]
+    assert query(Path(kept), "SELECT count(*) > 0 FROM documents WHERE name = 'changed since'") == [(1,)]
+    assert schema.check(str(state)).problems == ()
+    assert stat.S_IMODE(store_file(state).stat().st_mode) == 0o600
+    assert schema.copies(str(state)) == [copy], "what was put aside is not taken for a copy"
+
+
+def test_a_damaged_copy_is_refused_and_the_store_stays(state: Path) -> None:
+    fill(state)
+    copy = Path(schema.backup(str(state)))
+    copy.write_bytes(copy.read_bytes()[:5000])
+    with pytest.raises(StoreError, match="is damaged"):
+        schema.restore(str(state), str(copy))
+    assert schema.check(str(state)).problems == ()
+
+
+def test_a_copy_comes_back_where_the_store_is_lost_or_damaged(state: Path) -> None:
+    fill(state)
+    copy = schema.backup(str(state))
+    store_file(state).write_bytes(b"no store at all")
+    assert schema.restore(str(state), copy) is not None
+    store_file(state).unlink()
+    assert schema.restore(str(state), copy) is None
+    assert schema.check(str(state)).problems == ()
+
+
 def test_without_a_store_there_is_nothing_to_copy_or_check(tmp_path: Path) -> None:
     for act in (schema.backup, schema.check):
         with pytest.raises(StoreError, match="there is no store"):
