@@ -99,6 +99,34 @@ def test_it_needs_no_docker(service: Service) -> None:
     assert service.shown("ActiveState") == "active"
 
 
+def test_it_works_behind_its_walls(service: Service) -> None:
+    said = service.guest.run(["systemd-analyze", "security", "--no-pager", service.unit], check=False).stdout
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert exposure
+    assert float(exposure[1]) <= 2.0
+    pid = str(service.main_pid)
+    facts = dict(
+        line.split(":\t", 1) for line in service.guest.run(["cat", f"/proc/{pid}/status"]).stdout.splitlines()
+    )
+    assert (int(facts["CapEff"], 16), facts["NoNewPrivs"], facts["Seccomp"]) == (0, "1", "2")
+    service.guest.write(f"/home/{USER}/diary.txt", "nobody's business")
+    seen = service.guest.run(
+        ["nsenter", "-t", pid, "-m", "--", "ls", "-A", f"/home/{USER}"]
+    ).stdout.splitlines()
+    assert Path(INBOX).name in seen
+    assert "diary.txt" not in seen
+
+
+def test_its_user_looks_after_it_with_ocrd_service(service: Service) -> None:
+    shown = service.command("status")
+    assert service.unit in shown.stdout
+    assert "started" in service.command("logs").stdout
+    before = service.main_pid
+    service.command("restart")
+    service.await_active(other_than=before)
+    assert service.json("status")["daemon"]["pid"] == service.main_pid
+
+
 def test_installing_again_changes_nothing(service: Service) -> None:
     files = service.shown("FragmentPath"), service.shown("DropInPaths").replace("\\x20", " ")
     before = {path: service.guest.path(path).read_bytes() for path in " ".join(files).split()}
