@@ -103,5 +103,8 @@ def _call(argv: Sequence[str], timeout_s: float) -> str:
         raise OcrdError(f"`{named}` did not end within {timeout_s:g} s", hint="try it by hand") from err
     if done.code != 0:
         said = (done.err or done.out).strip() or commands.describe_exit(done.code)
-        raise OcrdError(f"`{named}` failed: {said}", hint=f"try it by hand: {named}")
+        hint = f"try it by hand: {named}"
+        if "Failed to connect to bus" in said and "--user" in argv:
+            hint = "no service manager of yours runs; log in anew, or as root: loginctl enable-linger USER"
+        raise OcrdError(f"`{named}` failed: {said}", hint=hint)
     return done.out

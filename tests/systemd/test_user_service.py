@@ -62,6 +62,13 @@ def service(installed: Service) -> Service:
     return installed
 
 
+def test_without_a_service_manager_of_the_users_it_is_told_what_to_do(booted: Booted) -> None:
+    booted.make_folder(INBOX)
+    asked = Service(booted, "user", INBOX).command("install", "--inbox", INBOX, "--yes", check=False)
+    assert asked.returncode == 1
+    assert "loginctl enable-linger" in asked.stderr
+
+
 def test_an_older_store_is_backed_up_and_upgraded_before_the_service_is_ready(service: Service) -> None:
     state = service.guest.path(STATE)
     (copy,) = (state / "backups").glob(f"ocrd-*-before-{schema.HEAD}.db")
