@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import processes
 from status import make_store
@@ -46,7 +46,7 @@ class Daemon:
                 command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
