@@ -240,7 +240,8 @@ class Supervisor:
         now = self._clock.monotonic()
         if now - self._last_orders >= TICK_S:
             self._last_orders = now
-            parts.orders.carry_out_waiting()
+            if parts.stores.commands.may_be_waiting():
+                parts.orders.carry_out_waiting()
 
     def _once_over(self, parts: build.Parts) -> ExitCode | None:
         """Whether `--once` has nothing left to do, or cannot go on."""

@@ -32,6 +32,7 @@ class CommandStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._seen = (-1, -1)
 
     @written
     def send(self, verb: str, arguments: dict[str, Any]) -> int:
@@ -43,6 +44,13 @@ class CommandStore:
                 .returning(commands.c.id)
             )
             return int(row.scalar_one())
+
+    def may_be_waiting(self) -> bool:
+        """Whether anything was written since the last question. A write within the clock tick of the last look is
+        missed; the heartbeat's next write shows it."""
+        now = self._database.state_of_file()
+        before, self._seen = self._seen, now
+        return now != before
 
     def waiting(self) -> list[Command]:
         """The requests that nobody answered yet, oldest first."""

@@ -31,3 +31,14 @@ def test_a_fact_is_what_was_said_last_and_when(stores: Stores, clock: FakeClock)
     assert stores.rows("SELECT at FROM daemon") == [(clock.now().timestamp(),)]
     stores.commands.drop_fact("paused")
     assert stores.commands.fact("paused") is None
+
+
+def test_an_order_shows_in_the_file_and_nothing_else_does(stores: Stores, clock: FakeClock) -> None:
+    command = Stores(stores.folder, clock)
+    assert stores.commands.may_be_waiting(), "nobody looked yet"
+    stores.commands.waiting()
+    assert not stores.commands.may_be_waiting()
+    command.commands.send("pause", {})
+    assert stores.commands.may_be_waiting()
+    assert [one.verb for one in stores.commands.waiting()] == ["pause"]
+    command.close()
