@@ -14,6 +14,8 @@ from ocrd.domain.errors import ExitCode
 from ocrd.host import runtime
 from ocrd.settings import Settings
 
+STORE_NAME = "ocrd.db"
+
 Handler = Callable[[argparse.Namespace], ExitCode]
 Subparsers = Any
 """argparse's own type for this has no public name."""
@@ -65,7 +67,19 @@ def find_state(arguments: argparse.Namespace) -> str:
     if given:
         return os.path.abspath(given)
     live = runtime.live_state(os.environ)
-    return live or settings_module.state_dir(load_settings(arguments))
+    return live or _resting_state(settings_module.state_dir(load_settings(arguments)))
+
+
+def _resting_state(own: str) -> str:
+    """That of the machine's service for this user, if it is there and the user has none of their own."""
+    import pwd
+
+    try:
+        services = f"/var/lib/ocrd/{pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return own
+    has_store = [os.path.exists(os.path.join(state, STORE_NAME)) for state in (own, services)]
+    return services if has_store == [False, True] else own
 
 
 def job_number(named: str) -> int | None:

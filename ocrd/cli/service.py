@@ -49,14 +49,16 @@ def _add(actions: Subparsers, name: str, help_text: str, handler: object) -> arg
 
 def kind_of(arguments: argparse.Namespace) -> tuple[Kind, str]:
     """Which service is meant, and whose. Raises UsageError."""
-    is_root = os.geteuid() == 0
-    kind = Kind.USER if arguments.user else Kind.SYSTEM if arguments.system or is_root else Kind.USER
-    if kind is Kind.USER:
-        if arguments.user_name:
-            raise UsageError("--for goes with --system", hint="ocrd service … --system --for USER")
-        return kind, _own_name()
+    if arguments.user and arguments.user_name:
+        raise UsageError("--for goes with --system", hint="ocrd service … --system --for USER")
     user = arguments.user_name or os.environ.get("SUDO_USER") or _own_name()
-    return kind, user
+    if arguments.user:
+        return Kind.USER, _own_name()
+    if arguments.system or arguments.user_name or os.geteuid() == 0:
+        return Kind.SYSTEM, user
+    # Nothing was said: the one that is there. To install, one's own needs no root.
+    there = os.path.exists(f"/etc/systemd/system/{systemd.unit_of(Kind.SYSTEM, user)}.d")
+    return (Kind.SYSTEM if there and arguments.action != "install" else Kind.USER), user
 
 
 def _own_name() -> str:

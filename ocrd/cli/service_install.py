@@ -66,9 +66,7 @@ def account_of(user: str) -> Account:
 
 def plan(kind: Kind, account: Account, inboxes: Sequence[str], config: str | None) -> Installation:
     """What is to be installed. Raises ConfigError."""
-    env = {"XDG_CONFIG_HOME": os.path.join(account.home, ".config")}
-    found = settings_module.find_file(config, env)
-    settings = settings_module.load(found, {}) if found else Settings()
+    settings, found = _settings_of(account, config)
     wanted = tuple(os.path.realpath(inbox) for inbox in inboxes)
     configured = tuple(os.path.realpath(_expand(path, account.home)) for path in settings.inbox.paths)
     if not wanted and not configured:
@@ -78,12 +76,12 @@ def plan(kind: Kind, account: Account, inboxes: Sequence[str], config: str | Non
         )
     new_settings, named = "", tuple[str, ...]()
     if found is None:
-        found = settings_module.default_files(env)[0]
+        found = os.path.join(account.home, ".config/ocrd/config.toml")
         new = settings.with_value("inbox", "paths", list(wanted), "--inbox")
         new_settings = settings_module.to_toml(new, comments=True)
     elif wanted and set(wanted) != set(configured):
         named = wanted  # the settings file is the user's: what it does not say stands in the unit
-    state = f"/var/lib/ocrd/{account.name}" if kind is Kind.SYSTEM else _user_state(settings, account)
+    state = _state_of(kind, settings, account)
     installation = Installation(
         kind, account, state, named or wanted or configured, {}, os.path.realpath(found), new_settings
     )
@@ -94,7 +92,16 @@ def _expand(path: str, home: str) -> str:
     return home + path[1:] if path == "~" or path.startswith("~/") else path
 
 
-def _user_state(settings: Settings, account: Account) -> str:
+def _settings_of(account: Account, config: str | None) -> tuple[Settings, str | None]:
+    """The settings of a user, and the file that they stand in, if there is one."""
+    env = {"XDG_CONFIG_HOME": os.path.join(account.home, ".config")}
+    found = settings_module.find_file(config, env)
+    return (settings_module.load(found, {}) if found else Settings()), found
+
+
+def _state_of(kind: Kind, settings: Settings, account: Account) -> str:
+    if kind is Kind.SYSTEM:
+        return f"/var/lib/ocrd/{account.name}"
     return _expand(settings.state.dir, account.home) or os.path.join(account.home, ".local/state/ocrd")
 
 
@@ -212,6 +219,8 @@ def _check_rights(kind: Kind, installation: Installation) -> None:
         inboxes = " ".join(f"--inbox {inbox}" for inbox in installation.inboxes)
         command = f"sudo {sys.executable} -m ocrd service install --system --for {installation.account.name} {inboxes}"
         raise OcrdError("a service of the machine is installed by root", hint=f"{command}; or: --user")
+    if kind is Kind.USER:
+        systemd.show(kind, installation.unit, ("LoadState",))  # raises where no manager of the user's runs
     if kind is Kind.SYSTEM and installation.account.uid == 0:
         raise UsageError(
             "the service should not work as root",
@@ -388,9 +397,7 @@ def uninstall(arguments: argparse.Namespace, kind: Kind, user: str) -> ExitCode:
         os.rmdir(os.path.dirname(drop_in))
     if systemd.is_booted():
         systemd.systemctl(kind, "daemon-reload")
-    state = (
-        f"/var/lib/ocrd/{user}" if kind is Kind.SYSTEM else os.path.join(account.home, ".local/state/ocrd")
-    )
+    state = _state_of(kind, _settings_of(account, arguments.config)[0], account)
     print(f"{unit} is gone. What stays:")
     print(f"  the job store  {state}")
     print(f"  the settings   {account.home}/.config/ocrd, /etc/ocrd")

@@ -35,8 +35,8 @@ def test_a_fact_is_what_was_said_last_and_when(stores: Stores, clock: FakeClock)
 
 def test_an_order_shows_in_the_file_and_nothing_else_does(stores: Stores, clock: FakeClock) -> None:
     command = Stores(stores.folder, clock)
-    assert stores.commands.may_be_waiting(), "nobody looked yet"
     stores.commands.waiting()
+    assert stores.commands.may_be_waiting(), "nobody looked yet"
     assert not stores.commands.may_be_waiting()
     command.commands.send("pause", {})
     assert stores.commands.may_be_waiting()
