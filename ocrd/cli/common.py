@@ -14,8 +14,6 @@ from ocrd.domain.errors import ExitCode
 from ocrd.host import runtime
 from ocrd.settings import Settings
 
-STORE_NAME = "ocrd.db"
-
 Handler = Callable[[argparse.Namespace], ExitCode]
 Subparsers = Any
 """argparse's own type for this has no public name."""
@@ -74,11 +72,13 @@ def _resting_state(own: str) -> str:
     """That of the machine's service for this user, if it is there and the user has none of their own."""
     import pwd
 
+    from ocrd.store.snapshot import FILE_NAME
+
     try:
         services = f"/var/lib/ocrd/{pwd.getpwuid(os.geteuid()).pw_name}"
     except KeyError:
         return own
-    has_store = [os.path.exists(os.path.join(state, STORE_NAME)) for state in (own, services)]
+    has_store = [os.path.exists(os.path.join(state, FILE_NAME)) for state in (own, services)]
     return services if has_store == [False, True] else own
 
 

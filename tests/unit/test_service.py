@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ocrd.cli import main, service_install
-from ocrd.cli.service_install import Account, plan
+from ocrd.cli.service_plan import Account, account_of, plan
 from ocrd.domain.errors import ConfigError, UsageError
 from ocrd.host import systemd
 from ocrd.host.systemd import Kind
@@ -127,7 +127,7 @@ def test_without_systemd_it_is_said_how_to_run_it(tmp_path: Path, capsys: pytest
 
 def test_an_unknown_user_is_a_mistake_of_usage() -> None:
     with pytest.raises(UsageError, match="there is no user"):
-        service_install.account_of("nobody-of-this-name")
+        account_of("nobody-of-this-name")
 
 
 def test_whose_service_it_is_must_make_sense(capsys: pytest.CaptureFixture[str]) -> None:
