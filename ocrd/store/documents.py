@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, select, text, update
 
 from ocrd.domain.documents import MediaType
 from ocrd.domain.errors import ReasonCode
@@ -34,6 +34,32 @@ _NEXT_IN_TURN = text(
     "SELECT 1 FROM documents AS twin WHERE twin.state = 'running' "
     "AND twin.sha256 = documents.sha256 AND twin.fingerprint = documents.fingerprint"
     ") ORDER BY priority DESC, id LIMIT 1"
+)
+
+# Made once: SQLAlchemy takes longer to put them together than SQLite to run them.
+_CLAIM = (
+    update(documents)
+    .where(
+        documents.c.id == _NEXT_IN_TURN.columns(documents.c.id).scalar_subquery(),
+        documents.c.state == DocumentState.QUEUED,
+    )
+    .values(state=DocumentState.RUNNING, started_at=bindparam("now"))
+    .returning(documents)
+)
+_UNREAD_PAGES = select(pages.c.number, pages.c.state).where(
+    pages.c.document_id == bindparam("document"),
+    pages.c.state.in_((PageState.PENDING, PageState.PARKED)),
+)
+_twin = documents.alias("twin")
+_READ_OF_TWINS = (
+    select(pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason, pages.c.result_id)
+    .join(_twin, _twin.c.id == pages.c.document_id)
+    .where(
+        _twin.c.sha256 == bindparam("sha256"),
+        _twin.c.fingerprint == bindparam("fingerprint"),
+        _twin.c.id != bindparam("document"),
+        pages.c.state.in_(READ_PAGES),
+    )
 )
 
 
@@ -160,15 +186,7 @@ class DocumentStore:
         One whose content is being worked on at another path waits, so that it can take over the pages.
         """
         with self._database.write() as tx:
-            row = tx.execute(
-                update(documents)
-                .where(
-                    documents.c.id == tx.execute(_NEXT_IN_TURN).scalar(),
-                    documents.c.state == DocumentState.QUEUED,
-                )
-                .values(state=DocumentState.RUNNING, started_at=self._now())
-                .returning(documents)
-            ).one_or_none()
+            row = tx.execute(_CLAIM, {"now": self._now()}).one_or_none()
             if row is None:
                 return None
             moves.record_document(
@@ -179,27 +197,15 @@ class DocumentStore:
 
     def _reuse_pages(self, tx: Connection, row: Row[Any]) -> int:
         """Take over what was already read of the same content, with the same settings; how many pages remain."""
-        other = documents.alias("other")
-        found = tx.execute(
-            select(pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason, pages.c.result_id)
-            .join(other, other.c.id == pages.c.document_id)
-            .where(
-                other.c.sha256 == row.sha256,
-                other.c.fingerprint == row.fingerprint,
-                other.c.id != row.id,
-                pages.c.state.in_(READ_PAGES),
-            )
-        ).mappings()
-        open_pages = select(pages.c.number).where(
-            pages.c.document_id == row.id, pages.c.state == literal(PageState.PENDING, literal_execute=True)
-        )
-        wanted = set(tx.execute(open_pages).scalars())
+        numbers: dict[str, set[int]] = {PageState.PENDING: set(), PageState.PARKED: set()}
+        for number, state in tx.execute(_UNREAD_PAGES, {"document": row.id}):
+            numbers[state].add(number)
+        wanted = numbers[PageState.PENDING]
+        twins = {"document": row.id, "sha256": row.sha256, "fingerprint": row.fingerprint}
+        found = tx.execute(_READ_OF_TWINS, twins).mappings()
         known = {page["number"]: dict(page) for page in found if page["number"] in wanted and not row.reread}
         moves.adopt_pages(tx, self._now(), row.id, list(known.values()), "read before, the same content")
-        parked = select(func.count()).where(
-            pages.c.document_id == row.id, pages.c.state == literal(PageState.PARKED, literal_execute=True)
-        )
-        return len(wanted) - len(known) + int(tx.execute(parked).scalar_one())
+        return len(wanted) - len(known) + len(numbers[PageState.PARKED])
 
     @written
     def release(self, document_id: int) -> None:
