@@ -1,0 +1,170 @@
+"""Mutated documents through intake and rasterizer, and some through the whole daemon: nothing hangs, breaks or leaks.
+
+`OCRD_TEST_MUTANTS=N` tries more, `OCRD_TEST_SEED=N` others. A document that goes wrong is kept; the message says where.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import paper
+from support.mutants import mutate
+from support.running import Ocrd, wait_until
+
+from ocrd.domain.documents import PageImage
+from ocrd.domain.errors import InputRejected
+from ocrd.pipeline import intake
+from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "documents"
+MUTANTS = int(os.environ.get("OCRD_TEST_MUTANTS", "2000"))
+SEED = int(os.environ.get("OCRD_TEST_SEED", "20261123"))
+THROUGH_THE_DAEMON = max(MUTANTS // 20, 1)
+POLICY = RenderPolicy(dpi=50, min_dpi=20, page_timeout_s=10.0, memory_mib=512, max_pages=20)
+LIMIT_S = 60.0
+"""For one document with up to two pages, each once in a window and once alone, and a child that is started anew."""
+
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """Number and bytes."""
+
+    number: int
+    suffix: str
+    data: bytes
+
+
+def sources(folder: Path) -> list[tuple[str, bytes]]:
+    """Small good documents of each kind."""
+    drawn = [
+        paper.write_png(folder / "a.png", "A picture"),
+        paper.write_tiff(folder / "b.tif", "First", "Second"),
+        paper.write_pdf(folder / "c.pdf", "One", "Two"),
+    ]
+    kept = [SAMPLES / "born_digital.pdf", SAMPLES / "letter_en.jpg"]
+    return [(path.suffix, path.read_bytes()) for path in (*drawn, *kept)]
+
+
+def mutants(folder: Path, number: int, seed: int) -> Iterator[Mutant]:
+    """The same for the same seed."""
+    dice = random.Random(seed)
+    originals = sources(folder)
+    for n in range(number):
+        suffix, data = originals[n % len(originals)]
+        yield Mutant(n, suffix, mutate(data, dice))
+
+
+class Desk:
+    """A rasterizer, and what became of the mutants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.images = folder / "images"
+        self.images.mkdir()
+        self.rasterizer = Rasterizer(POLICY, workers=4)
+        self.outcomes: Counter[str] = Counter()
+        self.problems: list[str] = []
+
+    def try_out(self, mutant: Mutant) -> None:
+        path = self.folder / f"{mutant.number}{mutant.suffix}"
+        path.write_bytes(mutant.data)
+        began = time.monotonic()
+        try:
+            self.outcomes[self._outcome(os.fsencode(path))] += 1
+        except InputRejected as err:
+            self.outcomes[str(err.code)] += 1
+        except Exception as err:
+            self._keep(mutant, f"{type(err).__name__}: {err}")
+        if time.monotonic() - began > LIMIT_S:
+            self._keep(mutant, f"took {time.monotonic() - began:.0f} s")
+        path.unlink()
+
+    def _outcome(self, path: bytes) -> str:
+        found = intake.inspect(path, max_bytes=1 << 30)
+        if found is None:
+            return "passed over"
+        pages = self.rasterizer.probe(path, found.identity, found.media_type).pages
+        rendered = self.rasterizer.render(
+            path,
+            found.identity,
+            found.media_type,
+            range(1, min(pages, 2) + 1),
+            folder=str(self.images),
+            stop=threading.Event(),
+        )
+        for page in rendered.values():
+            if isinstance(page, PageImage):
+                assert page.width * page.height <= POLICY.max_page_pixels
+                os.unlink(page.path)
+        return "rendered" if any(isinstance(page, PageImage) for page in rendered.values()) else "failed"
+
+    def _keep(self, mutant: Mutant, problem: str) -> None:
+        kept = Path(tempfile.gettempdir(), f"ocrd-mutant-{SEED}-{mutant.number}{mutant.suffix}")
+        kept.write_bytes(mutant.data)
+        self.problems.append(f"{kept}: {problem}")
+
+
+def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    originals = tmp_path / "originals"
+    originals.mkdir()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(desk.try_out, mutants(originals, MUTANTS, SEED)))
+    finally:
+        desk.rasterizer.close()
+    assert desk.problems == []
+    assert sum(desk.outcomes.values()) == MUTANTS
+    assert list(desk.images.iterdir()) == [], "images that nobody owns"
+    print(dict(desk.outcomes.most_common()))
+    assert desk.outcomes["rendered"] > MUTANTS // 10, "too few mutants reached the renderer to say anything"
+
+
+def test_the_daemon_ends_every_mutant_with_a_reason_and_goes_on(tmp_path: Path) -> None:
+    ocrd = Ocrd(
+        tmp_path,
+        OCRD_RASTER__PAGE_TIMEOUT_S="10",
+        OCRD_ENGINE__PAGE_TIMEOUT_S="30",
+        OCRD_RASTER__DPI="75",
+        OCRD_RASTER__MIN_DPI="20",
+    )
+    originals = tmp_path / "originals"
+    originals.mkdir()
+    written = {}
+    for mutant in mutants(originals, THROUGH_THE_DAEMON, SEED + 1):
+        path = ocrd.inbox / f"{mutant.number}{mutant.suffix}"
+        path.write_bytes(mutant.data)
+        written[path] = mutant.data
+    ocrd.start()
+    final = {"done", "partial", "failed", "rejected"}
+
+    def all_final() -> bool:
+        jobs = ocrd.jobs()
+        status = ocrd.status()
+        return (
+            len(jobs) + sum(status["daemon"]["inboxes"][0]["skipped"].values()) >= len(written)
+            and bool(jobs)
+            and all(job["state"] in final for job in jobs.values())
+        )
+
+    wait_until(all_final, "every mutant is settled", deadline_s=600)
+    for name, job in ocrd.jobs().items():
+        assert job["state"] == "done" or job["reason"], f"{name} is {job['state']} without a reason"
+    paper.write_png(ocrd.inbox / "good.png", "All is well")
+    ocrd.await_state("good.png", "done")
+    assert {path: path.read_bytes() for path in written} == written
+    assert ocrd.leftovers() == []
+    assert ocrd.stop() == 0
+    assert ocrd.command("db", "check").returncode == 0

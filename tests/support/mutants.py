@@ -1,0 +1,93 @@
+"""Documents with something wrong in them: good bytes, changed in the ways that disks, networks and attackers do."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+_NUMBER = re.compile(rb"(?<![\d.])\d{1,10}(?![\d.])")
+_NAME = re.compile(rb"/[A-Z][A-Za-z0-9]{1,20}")
+_WORDS = (
+    b"-1",
+    b"0",
+    b"4294967295",
+    b"99999999999",
+    b"1e99",
+    b"/Nowhere",
+    b"<<",
+    b">>",
+    b"endobj",
+    b"null",
+    b"[",
+    b"(",
+)
+
+
+def _flip(data: bytearray, dice: random.Random) -> None:
+    for _ in range(dice.choice((1, 3, 20, 200))):
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+
+
+def _cut(data: bytearray, dice: random.Random) -> None:
+    del data[dice.randrange(len(data)) :]
+
+
+def _drop(data: bytearray, dice: random.Random) -> None:
+    start = dice.randrange(len(data))
+    del data[start : start + dice.randrange(1, 4096)]
+
+
+def _insert(data: bytearray, dice: random.Random) -> None:
+    at = dice.randrange(len(data))
+    data[at:at] = dice.randbytes(dice.randrange(1, 512))
+
+
+def _copy(data: bytearray, dice: random.Random) -> None:
+    start, to = dice.randrange(len(data)), dice.randrange(len(data))
+    block = data[start : start + dice.randrange(1, 2048)]
+    data[to : to + len(block)] = block
+
+
+def _fill(data: bytearray, dice: random.Random) -> None:
+    start = dice.randrange(len(data))
+    length = min(dice.randrange(1, 4096), len(data) - start)
+    data[start : start + length] = bytes([dice.choice((0, 255, 32))]) * length
+
+
+def _extreme(data: bytearray, dice: random.Random) -> None:
+    """A field of one, two or four bytes: a length, a size, an offset."""
+    width = dice.choice((1, 2, 4))
+    at = dice.randrange(max(1, min(len(data) - width, 4096)))
+    value = dice.choice((0, 1, (1 << 8 * width) - 1, 1 << (8 * width - 1)))
+    data[at : at + width] = value.to_bytes(width, dice.choice(("big", "little")))
+
+
+def _number(data: bytearray, dice: random.Random) -> None:
+    _swap_token(data, dice, _NUMBER, dice.choice(_WORDS))
+
+
+def _name(data: bytearray, dice: random.Random) -> None:
+    names = _NAME.findall(data) or [b"/X"]
+    _swap_token(data, dice, _NAME, dice.choice((dice.choice(names), dice.choice(_WORDS))))
+
+
+def _swap_token(data: bytearray, dice: random.Random, pattern: re.Pattern[bytes], new: bytes) -> None:
+    found = list(pattern.finditer(data))
+    if found:
+        token = dice.choice(found)
+        data[token.start() : token.end()] = new
+
+
+CHANGES: tuple[Callable[[bytearray, random.Random], None], ...] = (
+    *(_flip, _cut, _drop, _insert, _copy, _fill, _extreme, _number, _name),
+)
+
+
+def mutate(data: bytes, dice: random.Random) -> bytes:
+    """The document after one to four changes."""
+    changed = bytearray(data)
+    for _ in range(dice.choice((1, 1, 2, 4))):
+        if changed:
+            dice.choice(CHANGES)(changed, dice)
+    return bytes(changed)
