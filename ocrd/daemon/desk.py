@@ -34,6 +34,8 @@ class OpenDocument:
     """No page is left to be claimed."""
     parked: dict[int, float] = field(default_factory=dict)
     """By number, the pages that wait for the fallback model, and since when (monotonic)."""
+    hung: int = 0
+    """Pages in a row, in the order in which they were rendered, that took too long."""
     ending: tuple[ReasonCode, str] | None = None
     """Why the document is to be ended before its pages are."""
     finishing: bool = False

@@ -20,7 +20,7 @@ from ocrd.domain.jobs import PageState, Verdict
 from ocrd.domain.swapping import Side
 from ocrd.host import files
 from ocrd.host.commands import ChildStopped
-from ocrd.pipeline.rasterizer import Rasterizer
+from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, is_timeout, not_tried
 from ocrd.store.documents import DocumentStore, Job
 from ocrd.store.pages import Attempt, Claimed, PageStore
 
@@ -134,7 +134,7 @@ class Feeder:
     def _render_window(self, document: OpenDocument, claimed: list[Claimed]) -> None:
         """Render claimed pages; each one ends up lined up, landed or given back."""
         with bound_contextvars(document=document.job.id, file=document.job.name):
-            usable = self._fail_worn_out(document, claimed)
+            usable = self._without_hopeless(document, self._fail_worn_out(document, claimed))
             careful = any(page.claims > retry.CAREFUL_CLAIMS for page in usable)
             for window in [[page] for page in usable] if careful else [usable]:
                 if window:
@@ -147,6 +147,14 @@ class Feeder:
                 reason = f"ocrd died {page.claims - 1} times with this page in hand; it may be the cause"
                 self._fail(document, page.number, PageFault(ReasonCode.CLAIMED_TOO_OFTEN, reason), 0.0)
         return [page for page in claimed if page.claims <= retry.MAX_CLAIMS]
+
+    def _without_hopeless(self, document: OpenDocument, claimed: list[Claimed]) -> list[Claimed]:
+        """Pages of a document that only hangs are failed; `ocrd retry` tries them again."""
+        if document.hung < MAX_HUNG:
+            return claimed
+        for page in claimed:
+            self._fail(document, page.number, not_tried(page.number), 0.0)
+        return []
 
     def _render(self, document: OpenDocument, claimed: list[Claimed]) -> None:
         job, identity = document.job, document.identity
@@ -168,6 +176,7 @@ class Feeder:
             return
         each_s = (monotonic() - began) / len(numbers)
         for page in claimed:
+            document.hung = document.hung + 1 if is_timeout(rendered[page.number]) else 0
             self._line_up(document, page, rendered[page.number], each_s)
 
     def _line_up(

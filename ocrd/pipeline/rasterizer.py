@@ -26,6 +26,9 @@ FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
 START_TIMEOUT_S = 60.0
 """For a child to load its libraries; takes 0.2 s on a quiet machine."""
+MAX_HUNG = 3
+"""After so many pages in a row that took too long, the others of a document are not tried: each would cost a minute
+and more."""
 GRACE_S = 10.0
 """How much later than its job's deadline a child must have answered; then the child itself is stuck."""
 _PROGRAM = (sys.executable, "-m", "ocrd.pipeline.rasterizer_child")
@@ -186,6 +189,17 @@ class Rasterizer:
         raise ChildStopped
 
 
+def is_timeout(outcome: PageImage | PageFault) -> bool:
+    """Whether a page took too long."""
+    return isinstance(outcome, PageFault) and outcome.code == ReasonCode.RENDER_TIMEOUT
+
+
+def not_tried(number: int) -> PageFault:
+    """What becomes of a page after too many that took too long."""
+    reason = f"page {number} was not tried, as {MAX_HUNG} pages before it took too long to render"
+    return PageFault(ReasonCode.RENDER_TIMEOUT, reason)
+
+
 class _Render:
     """One call of `Rasterizer.render`: all pages at once, then those that have no image one by one."""
 
@@ -203,9 +217,15 @@ class _Render:
         try:
             if len(numbers) > 1:
                 self._render(numbers)
+            hung = 0
             for number in numbers:
-                if not isinstance(self._outcome.get(number), PageImage):
+                if isinstance(self._outcome.get(number), PageImage):
+                    hung = 0
+                elif hung >= MAX_HUNG:
+                    self._outcome[number] = not_tried(number)
+                else:
                     self._render([number])
+                    hung = hung + 1 if is_timeout(self._outcome[number]) else 0
         except BaseException:
             self._outcome.clear()
             raise

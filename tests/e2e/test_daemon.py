@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 
-from support import paper
+from support import paper, rasterizer_documents
 from support.running import Ocrd, wait_until
 
 
@@ -358,3 +358,14 @@ def test_a_file_that_is_replaced_while_it_is_worked_on_gets_the_text_of_the_new_
     wait_until(lambda: ocrd.jobs()["long.pdf"]["revision"] == 2, "the new content is taken in")
     ocrd.await_state("long.pdf", "done")
     assert ocrd.text("long.pdf").split() == ["Afterwards"]
+
+
+def test_a_document_of_hanging_pages_is_given_up_after_a_few(ocrd: Ocrd) -> None:
+    ocrd.env |= {"OCRD_RASTER__PAGE_TIMEOUT_S": "1", "OCRD_RASTER__WINDOW_PAGES": "1"}
+    hanging = rasterizer_documents.pdf(*[rasterizer_documents.HANGING] * 20)
+    (ocrd.inbox / "hanging.pdf").write_bytes(hanging)
+    assert ocrd.run_once().returncode == 1
+    pages = ocrd.show("hanging.pdf")["page_list"]
+    assert {page["reason_code"] for page in pages} == {"render_timeout"}
+    tried = [page["number"] for page in pages if "was not tried" not in page["reason"]]
+    assert len(tried) <= 8, "each costs its whole time"

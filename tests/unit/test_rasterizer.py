@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import struct
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, TiffImagePlugin
+from support import rasterizer_documents as documents
 
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
@@ -24,17 +24,9 @@ from ocrd.domain.geometry import RenderSize
 from ocrd.domain.ink import ink_share
 from ocrd.host import files
 from ocrd.host.commands import ChildStopped
-from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
+from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, RenderPolicy
 from ocrd.pipeline.rasterizer_image import estimate_dpi, read_resolution
 from ocrd.pipeline.rasterizer_pdf import explain_refusal, runs_of_equal_dpi, shorten_complaints
-
-_SPEC = importlib.util.spec_from_file_location(
-    "rasterizer_documents", Path(__file__).with_name("rasterizer_documents.py")
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-documents = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(documents)
 
 DEADLINE_S = 20.0
 MARK = "OCRD_TEST_MARK"
@@ -338,6 +330,17 @@ def test_a_page_that_hangs_costs_no_neighbour_and_no_process_stays(
     assert len(marked(mark)) == 1, "only the warm child"
 
 
+def test_after_pages_that_hang_in_a_row_the_others_are_not_tried(
+    make_desk: Callable[[RenderPolicy], Desk],
+) -> None:
+    desk = make_desk(RenderPolicy(page_timeout_s=0.5))
+    path, known = desk.put(documents.pdf(*[documents.HANGING] * (MAX_HUNG + 1)))
+    pages = desk.render_file(path, known, *range(1, MAX_HUNG + 2))
+    assert all(page.code is ReasonCode.RENDER_TIMEOUT for page in pages.values())
+    tried = [number for number, page in pages.items() if "not tried" not in str(page)]
+    assert tried == list(range(1, MAX_HUNG + 1))
+
+
 def test_a_page_that_needs_too_much_memory_is_told_apart(
     make_desk: Callable[[RenderPolicy], Desk],
 ) -> None:
@@ -357,7 +360,7 @@ def test_kill_9_of_the_daemon_leaves_no_process(tmp_path: Path, mark: str) -> No
         "import os, sys, threading\n"
         "from ocrd.domain.documents import MediaType\n"
         "from ocrd.host.files import stat_regular\n"
-        "from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy\n"
+        "from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, RenderPolicy\n"
         "path = os.fsencode(sys.argv[1])\n"
         "Rasterizer(RenderPolicy(), workers=1).render(path, stat_regular(path), MediaType.PDF, [1],\n"
         "    folder=sys.argv[2], stop=threading.Event())\n"
@@ -496,7 +499,7 @@ def test_a_full_disk_blames_no_page(tmp_path: Path, kind: str) -> None:
         "from ocrd.domain.documents import MediaType\n"
         "from ocrd.domain.errors import ServerFault\n"
         "from ocrd.host.files import stat_regular\n"
-        "from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy\n"
+        "from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, RenderPolicy\n"
         "path = os.fsencode(sys.argv[1])\n"
         "rasterizer = Rasterizer(RenderPolicy(), workers=1)\n"
         "try:\n"
