@@ -237,7 +237,9 @@ class _Climb:
     def _ask_second(self) -> Recognition:
         """What the second engine reads, or has read already as the witness. Its own faults are the page's: the
         queue goes on without it."""
-        assert self._engines.second is not None, "the ladder has this rung only with a second engine"
+        if self._engines.second is None:
+            reason = "the page brought the engine down again and again, and there is no other one"
+            raise PageFault(ReasonCode.ENGINE_CRASHED, reason)
         assert self._engines.second_request is not None, "comes with the engine"
         reading = self._witness.reading() if self._witness is not None else None
         if reading is not None:

@@ -186,13 +186,14 @@ class Desk:
             self._rendering += room
             return room, self._news
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether anything is to be begun now: nobody stops, pauses or holds the queue, and all is in order."""
+        rests = self.outage is not None and monotonic() < self.outage.until
+        return not (self.stopping or self._paused or self._held or self._short or rests)
+
     def _room(self) -> int:
-        if (
-            self._paused
-            or self._held
-            or self._short
-            or (self.outage is not None and monotonic() < self.outage.until)
-        ):
+        if not self.may_begin:
             return 0
         return pages_to_render(
             waiting=len(self._ready) + self._rendering, slots=self._slots, window=self._window

@@ -94,7 +94,8 @@ class Feeder:
 
     def _open_next(self) -> OpenDocument | None:
         """Claim documents until one has pages to read; those without are finished on the way."""
-        while (job := self._documents.claim()) is not None:
+        # Looked at before each: one that cannot be finished, on a full disk, is released and would be claimed again.
+        while self._desk.may_begin and (job := self._documents.claim()) is not None:
             with bound_contextvars(document=job.id, file=job.name):
                 document = self._open(job)
             if document is not None:

@@ -16,6 +16,7 @@ from ocrd.pipeline import writer
 from ocrd.store.documents import DocumentStore, Job
 from ocrd.store.pages import PageStore
 
+NO_SPACE = "no space left to write beside "
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _GAPS_LISTED = 5
 
@@ -52,7 +53,7 @@ class Finisher:
         except OSError as err:
             writer.sweep(job.path, job.id)
             if err.errno in _OUT_OF_SPACE:
-                raise ServerFault(f"no space left to write beside {job.name}") from err
+                raise ServerFault(NO_SPACE + job.name) from err
             reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
             return self._commit(job, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
 

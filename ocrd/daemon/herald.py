@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 15.0
 LOOK_S = 1.0
 """How often it is looked whether there is anything new to say."""
 

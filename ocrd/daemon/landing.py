@@ -9,7 +9,7 @@ from time import monotonic
 from structlog.contextvars import bound_contextvars
 
 from ocrd.daemon.desk import Desk, OpenDocument
-from ocrd.daemon.finisher import Ending, Finisher
+from ocrd.daemon.finisher import NO_SPACE, Ending, Finisher
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.domain.quality import Cause
@@ -124,6 +124,9 @@ class Landing:
             self._release(document)
         else:
             self._closed(document, ended)
+            outage = self._desk.outage
+            if outage is not None and outage.reason.startswith(NO_SPACE):
+                self._desk.clear_outage()
 
     def _release(self, document: OpenDocument) -> None:
         self._documents.release(document.job.id)

@@ -93,6 +93,8 @@ class Orders:
                 return _answer(f"this ocrd does not know the command {unknown!r}", ok=False)
 
     def _order_server(self, command: Command) -> dict[str, Any] | None:
+        if self._server is None and command.verb == "models_lend":
+            return _answer("this daemon keeps no model server, so there is none in the way")
         if self._server is None:
             return _answer("this daemon keeps no model server of its own; see: ocrd status", ok=False)
         if command.verb == "models_start":

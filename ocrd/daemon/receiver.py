@@ -222,10 +222,12 @@ class Receiver:
         root.next_look = self._clock.monotonic() + _LOOK_S
 
     def _remember(self, root: Root) -> None:
-        """What the store knows of a root; not the files that were not there when their turn came."""
+        """What the store knows of the files that are there; not those that were not there when their turn came."""
         root.tracker.forget()
+        there = inbox.list_files(root.path, self._patterns, recursive=self._settings.recursive)
         for path, size, mtime_ns in self._parts.documents.known_files(root.name):
-            root.tracker.remember(path, size, mtime_ns)
+            if path in there.files or not there.complete:
+                root.tracker.remember(path, size, mtime_ns)
 
     def _may_scan(self, root: Root) -> bool:
         """Whether the folder is ours alone."""

@@ -45,7 +45,8 @@ UPGRADE_S = 1800.0
 """For a big store to be copied and brought up to date, before systemd loses its patience."""
 ENDING_S = 60.0
 """For threads, children and the container's stop, beside the pages in hand."""
-ANSWERS_KEPT_S = 7 * 86400.0
+DAY_S = 86400.0
+ANSWERS_KEPT_S = 7 * DAY_S
 QUIET_SCANS = 2
 """`--once` ends after so many scans in a row that found nothing new."""
 ONCE_OUTAGES = 3
@@ -81,6 +82,7 @@ class Supervisor:
         self._rasterizer = rasterizer
         self._engines = engines
         self._last_orders = 0.0
+        self._tidied_at = float("-inf")
         self._clock = SystemClock()
         self._caught: Counter[int] = Counter()
         self._answered: Counter[int] = Counter()
@@ -145,7 +147,6 @@ class Supervisor:
     def _work(self, parts: build.Parts) -> ExitCode:
         announced = runtime.announce(self._run.state, os.environ)
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
-        parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
         self._warm = self._herald.warm = self._begin_server(parts)
         parts.worker.start()
         parts.receiver.start()
@@ -204,6 +205,7 @@ class Supervisor:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
             self._heed_signals(parts)
+            self._tidy_up(parts)
             parts.worker.starve(self._space.look())
             self._carry_out_orders(parts)
             self._wake_up(parts)
@@ -226,6 +228,13 @@ class Supervisor:
             self._warm.tick()
         if parts.worker.shifts is not None:
             parts.worker.shifts.tick()
+
+    def _tidy_up(self, parts: build.Parts) -> None:
+        """Once a day, and at the start, forget what nobody asks for any more."""
+        now = self._clock.monotonic()
+        if now - self._tidied_at >= DAY_S:
+            self._tidied_at = now
+            parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
 
     def _wake_up(self, parts: build.Parts) -> None:
         """After a sleep of the machine nothing is where it was: mounts, the container, the GPU."""

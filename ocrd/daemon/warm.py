@@ -37,7 +37,7 @@ class Warm:
         self._lock: int | None = None
         self._off = False
         self._lent_for = 0
-        self._released: Callable[[], None] | None = None
+        self._released: list[Callable[[], None]] = []
 
     @property
     def has_lock(self) -> bool:
@@ -46,7 +46,7 @@ class Warm:
 
     def tick(self) -> None:
         """Take the lock if it is free, and let the server come up; give it away once the server is down."""
-        if self._released is not None:
+        if self._released:
             self._give_away()
         elif self._lock is None:
             self._lent_for -= 1
@@ -61,7 +61,7 @@ class Warm:
     def turn_on(self) -> None:
         """Let the model be there."""
         self._off = False
-        if self._lock is not None and self._released is None and self._server.wanted is None:
+        if self._lock is not None and not self._released and self._server.wanted is None:
             self._server.want(self._main)
         self._server.look_again()
 
@@ -73,17 +73,17 @@ class Warm:
     def lend(self, released: Callable[[], None]) -> None:
         """Stop the server, then let go of the lock and call `released`."""
         self._server.want(None)
-        self._released = released
+        self._released.append(released)
 
     def _give_away(self) -> None:
         if not self._server.is_down:
             return
-        assert self._released is not None, "asked before"
         self._release()
         self._lent_for = _LENT_TICKS
-        released, self._released = self._released, None
+        asked, self._released = self._released, []
         log.info("server_lent")
-        released()
+        for released in asked:
+            released()
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -13,6 +13,9 @@ from threading import BoundedSemaphore, Event
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ServerFault, Stopped
 from ocrd.domain.ports import Recognizer
+from ocrd.telemetry.logs import get_logger
+
+log = get_logger()
 
 _AHEAD = 2
 """Pages that may wait for the second reader, for each that it reads."""
@@ -37,9 +40,13 @@ class Witnesses:
         return Witness(future, stop, self._request.timeout_s)
 
     def _read(self, page: PageImage, stop: Event) -> Recognition | None:
-        with contextlib.suppress(PageFault, ServerFault, Stopped):
+        try:
             return self._engine.recognize(page, self._request, stop)
-        return None
+        except (PageFault, ServerFault, Stopped):
+            return None
+        except Exception:  # a witness that breaks must not end the daemon
+            log.exception("witness_failed", page=page.number)
+            return None
 
     def close(self) -> None:
         """Read no further page."""
@@ -64,4 +71,5 @@ class Witness:
         """Its page is about to be removed: it stops reading, and is waited for."""
         self._stop.set()
         if not self._future.cancel():
-            self._future.exception(self._patience_s)
+            with contextlib.suppress(NotInTime):
+                self._future.exception(self._patience_s)

@@ -88,12 +88,16 @@ class Consequence:
     pause_s: float = 0.0
 
 
-def after_failure(failure: Failure, *, strikes: int, smaller_plan: bool) -> Consequence:
-    """`strikes` counts this failure; `smaller_plan` says that the planner has one for it."""
+def after_failure(
+    failure: Failure, *, strikes: int, smaller_plan: bool, was_ready: bool = False
+) -> Consequence:
+    """`strikes` counts this failure; `smaller_plan` says that the planner has one for it. A server that `was_ready` can
+    start: what ended it may be a single page, for which the others are not to wait half an hour."""
     if failure in STEPS_DOWN and smaller_plan:
         return Consequence(ServerState.PLANNING)
     if failure in PERMANENT:
         return Consequence(ServerState.BLOCKED)
     if failure in UNMET:
         return Consequence(ServerState.REFUSED, UNMET_PAUSE_S)
-    return Consequence(ServerState.FAILED, pause_s(max(1, strikes)))
+    pause = pause_s(max(1, strikes))
+    return Consequence(ServerState.FAILED, min(pause, LONGEST_PAUSE_S) if was_ready else pause)

@@ -152,9 +152,9 @@ class Tracker:
 
     def observe(self, listing: dict[bytes, FileIdentity], *, now: float, wall: float) -> list[bytes]:
         """One scan's result; the files that are complete by now, in the order of their names."""
-        for gone in self._watched.keys() - listing.keys():
-            del self._watched[gone]
-            self._deferred.pop(gone, None)
+        for kept in (self._watched, self._deferred):
+            for gone in kept.keys() - listing.keys():
+                del kept[gone]
         ready = []
         for path, identity in listing.items():
             if self._taken.get(path) == hash((identity.size, identity.mtime_ns)):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ocrd.domain.errors import ServiceMissing
+from ocrd.domain.errors import ConfigError, ServiceMissing
 from ocrd.domain.planning import MIB, Card
 from ocrd.host import commands
 from ocrd.host.wsl import is_wsl
@@ -84,7 +84,12 @@ def read_card(
 
 
 def named_card(names: Sequence[str]) -> Card:
-    """The GPU that `[server] gpus` names by its number, or the first. Raises GpuMissing."""
+    """The GPU that `[server] gpus` names by its number, or the first. Raises GpuMissing and ConfigError."""
+    if names and names[0] != "all" and not names[0].isdecimal():
+        raise ConfigError(
+            f"[server] gpus: {names[0]!r} is not the number of a card",
+            hint='name the card by the number that nvidia-smi -L shows: ["0"]',
+        )
     number = int(names[0]) if names and names[0].isdecimal() else 0
     card = read_card(number)
     if card is None:

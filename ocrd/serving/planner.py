@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from threading import Lock, Thread
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from ocrd.domain import lifecycle
@@ -81,6 +82,7 @@ class CataloguePlanner:
         self._hub = hub
         self._past: Past | None = None
         self._memory: tuple[float, dict[str, int | None]] | None = None
+        self._looking = Lock()
         self._forgiven = False
         self._wishes: dict[str, Wishes] = {}
         self._plans: dict[str, Plan] = {}
@@ -163,6 +165,7 @@ class CataloguePlanner:
     def forgive(self) -> None:
         """Try again what could not work: someone asks for it, so something may have changed."""
         self._forgiven = True
+        self._wishes.clear()
 
     def _refuse_hopeless(self, model: str, image: Image, spec: str) -> None:
         """The same container failed before for a reason that stays."""
@@ -215,10 +218,12 @@ class CataloguePlanner:
             raise _refusal(Failure.UNSUPPORTED_MODEL, str(err), err.hint) from err
         wishes = self._wishes.get(model) or self._remembered(model, image, entry)
         plan = make_plan(model, shape, card, wishes)
+        # What was free when a start failed counts for this one alone: other programs come and go.
+        self._wishes[model] = replace(wishes, free_mib=None)
         if not plan.fits:
             hint = "close programs that use the GPU, or choose a smaller model: ocrd models plan"
             raise _refusal(Failure.VRAM_BUSY, plan.reason, hint, lasting=False)
-        self._wishes[model], self._plans[model] = wishes, plan
+        self._plans[model] = plan
         return plan
 
     def _card(self) -> Card | None:
@@ -233,7 +238,12 @@ class CataloguePlanner:
         """The wishes that led to a server last time, if the same was asked for then."""
         first = self.first_wishes(entry)
         good = None if self._past is None else self._past.last_start(model, image.id, good=True)
-        if good is None or good.details.get("asked") != _plain(first) or not good.details.get("wishes"):
+        if (
+            self._forgiven
+            or good is None
+            or good.details.get("asked") != _plain(first)
+            or not good.details.get("wishes")
+        ):
             return first
         kept = {key: good.details["wishes"][key] for key in _KEPT_WISHES if key in good.details["wishes"]}
         return replace(first, **kept)
@@ -268,6 +278,9 @@ class CataloguePlanner:
     def worked(self, order: StartOrder, seen: StartupLog) -> None:
         """The server of this order became ready."""
         log.debug("plan_worked", model=order.model, measured=seen.measured)
+        wishes = self._wishes.get(order.model)
+        if wishes is not None:
+            self._wishes[order.model] = replace(wishes, taken=wishes.taken - {"free"})
 
     def free_mib(self) -> int | None:
         """Free memory of the GPU now; None without one."""
@@ -279,10 +292,20 @@ class CataloguePlanner:
 
     def memory(self) -> dict[str, int | None]:
         """The GPU's memory for `ocrd status`, as it was seen at most ten seconds ago."""
-        now = time.monotonic()
-        if self._memory is None or now - self._memory[0] > _MEMORY_AGE_S:
-            self._memory = (now, self._look_at_memory())
+        if self._memory is None:
+            self._remember_memory()
+        elif time.monotonic() - self._memory[0] > _MEMORY_AGE_S and not self._looking.locked():
+            # A driver that hangs must not hold up whoever asks.
+            Thread(target=self._remember_memory, name="gpu-memory", daemon=True).start()
+        assert self._memory is not None, "remembered before"
         return self._memory[1]
+
+    def _remember_memory(self) -> None:
+        if self._looking.acquire(blocking=False):
+            try:
+                self._memory = (time.monotonic(), self._look_at_memory())
+            finally:
+                self._looking.release()
 
     def _look_at_memory(self) -> dict[str, int | None]:
         try:

@@ -246,11 +246,11 @@ class ModelServer:
                     self._leases += 1
                     self._last_lease = time.monotonic()
                     return endpoint
-                self._refuse_if_vain(model, stop, patience_s)
                 if self._asleep:
                     self._asleep = False
                     self._down_since = time.monotonic()
                     self._changed.notify_all()
+                self._refuse_if_vain(model, stop, patience_s)
                 self._changed.wait(_LEASE_STEP_S)
 
     def _ready_for(self, model: str) -> Endpoint | None:
@@ -398,7 +398,7 @@ class ModelServer:
             model = self._due()
             if model is not None:
                 self._bring_up(model)
-            elif self._unclean and self._wanted is None:
+            elif self._unclean and self._target is None:
                 self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s)
                 self._unclean = False
         elif (
@@ -409,15 +409,18 @@ class ModelServer:
             self._watch(running)
         return True
 
+    @property
+    def _target(self) -> str | None:
+        """The model that is to be there: none while the server sleeps."""
+        return None if self._asleep else self._wanted
+
     def _due(self) -> str | None:
         """The model to start now; waits for a change, or for the time of the next try, if there is none."""
         with self._changed:
-            model = None if self._asleep else self._wanted
+            model = self._target
             if model is None and not self._unclean:
                 self._settle_down()
-                self._changed.wait_for(
-                    lambda: self._closing or (self._wanted is not None and not self._asleep)
-                )
+                self._changed.wait_for(lambda: self._closing or self._target is not None)
                 return None
             blocked = self._state is ServerState.BLOCKED and model == self._blocked
             pause_s = 0.0 if self._retry_at is None else self._retry_at - time.monotonic()
@@ -425,13 +428,13 @@ class ModelServer:
                 return model
             state = self._state
             self._changed.wait_for(
-                lambda: self._closing or self._wanted != model or self._state is not state,
+                lambda: self._closing or self._target != model or self._state is not state,
                 None if blocked else pause_s,
             )
             return None
 
     def _settle_down(self) -> None:
-        if self._state in _FAILED:
+        if self._state in _FAILED or self._state is ServerState.PLANNING:
             self._diagnosis = None
             self._move(ServerState.ABSENT)
 
@@ -476,11 +479,14 @@ class ModelServer:
 
     def _start(self, model: str) -> StartOrder:
         """Take over what runs, or start anew; then `_running` is set. Raises Refusal and ContainerFault."""
-        self._unclean, self._order = False, None
+        self._order = None
         order = self._adopt(model)
         if order is not None:
+            self._unclean = False
             return order
-        if self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s):
+        cleared = self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s)
+        self._unclean = False
+        if cleared:
             self._settle(None)
         order = self._planner.order(model)
         self._begin(order)
@@ -651,12 +657,21 @@ class ModelServer:
         model = self._wanted
         if running is not None:
             model = running.endpoint.model
-            with contextlib.suppress(ContainerFault):  # then it is cleared away before the next start
+            try:
                 running.remove(self._patience.stop_s)
+            except ContainerFault:
+                self._unclean = (
+                    True  # then it is cleared away before the next start, or when nothing is wanted
+                )
         if diagnosis.failure not in lifecycle.UNCOUNTED:
             self._strikes += 1
         smaller = model is not None and self._planner.step_down(model, diagnosis)
-        verdict = lifecycle.after_failure(diagnosis.failure, strikes=self._strikes, smaller_plan=smaller)
+        verdict = lifecycle.after_failure(
+            diagnosis.failure,
+            strikes=self._strikes,
+            smaller_plan=smaller,
+            was_ready=running is not None and running.ready_since > 0,
+        )
         with self._changed:
             self._diagnosis = diagnosis
             self._doubt = None
@@ -724,7 +739,7 @@ class ModelServer:
         """The driver gives memory back after the process has ended; a start before that gets too little. Until as much
         is free as before, or nothing changes any more."""
         deadline, last, same = time.monotonic() + self._patience.settle_s, -1, 0
-        while time.monotonic() < deadline and same < 3:
+        while time.monotonic() < deadline and same < _PLATEAU:
             free = self._planner.free_mib()
             if free is None or (free_before is not None and free >= free_before - _SETTLED_MIB):
                 return
@@ -735,5 +750,7 @@ class ModelServer:
 
 
 _SEE_LOG = "see its log: docker logs, or a longer [server] start_timeout_s"
+_PLATEAU = 10
+"""Looks in a row, each half a second after the other, that find the same: nothing more will come back."""
 _SETTLED_MIB = 128
 """Memory that other programs may have taken meanwhile."""

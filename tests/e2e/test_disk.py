@@ -50,6 +50,19 @@ def test_a_store_that_stays_full_lets_the_daemon_stop_and_nothing_is_lost(ocrd: 
     ocrd.await_state("one.png", "done")
 
 
+def test_a_text_that_has_no_room_beside_its_document_is_written_later(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_FAULT"] = "file.sync:enospc:1-2"
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.start()
+    wait_until(lambda: ocrd.events("queue_rests"), "the queue rests")
+    assert "no space left" in ocrd.status()["engine"]["problem"]
+    ocrd.await_state("one.png", "done")
+    wait_until(lambda: ocrd.status()["engine"]["problem"] == "", "all is well again")
+    assert 1 <= len(ocrd.events("queue_rests")) <= 2
+    assert ocrd.leftovers() == []
+    assert ocrd.stop() == 0
+
+
 def test_a_run_once_on_a_full_store_ends_with_a_reason(ocrd: Ocrd) -> None:
     ocrd.env["OCRD_FAULT"] = "page.land.commit:enospc:1-100000"
     paper.write_png(ocrd.inbox / "one.png", "Hello")

@@ -212,10 +212,20 @@ def test_a_text_that_lacks_what_the_witness_saw_goes_up_the_ladder() -> None:
     assert len(second.asked) == 1, "a witness reads a page once"
 
 
-def test_a_witness_that_fails_is_no_hindrance() -> None:
-    second = always(PageFault(ReasonCode.ENGINE_CRASHED, "gone"))
+@pytest.mark.parametrize(
+    "fault", [PageFault(ReasonCode.ENGINE_CRASHED, "gone"), OSError("a mistake of its own")]
+)
+def test_a_witness_that_fails_is_no_hindrance(fault: Exception) -> None:
+    second = always(fault)
     reading = climber(always(recognition(GOOD)), second, witness=True).climb(PAGE, Event(), Notes())
     assert reading.attempt.verdict is Verdict.OK
+
+
+def test_a_page_that_brings_the_only_engine_down_is_given_up_with_a_reason() -> None:
+    reading = climber(always(recognition(GOOD))).climb(PAGE, Event(), Notes(), without_first=True)
+    assert reading.state is PageState.FAILED
+    assert reading.attempt.reason_code == ReasonCode.ENGINE_CRASHED
+    assert "there is no other one" in reading.attempt.reason
 
 
 # --- the fallback model -------------------------------------------------------------------------------------

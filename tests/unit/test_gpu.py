@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrd.domain.errors import ExitCode
+from ocrd.domain.errors import ConfigError, ExitCode
 from ocrd.domain.planning import Card
 from ocrd.serving import gpu
 from ocrd.serving.gpu import GpuMissing
@@ -249,3 +249,8 @@ def test_the_driver_says_its_version_or_nothing(tmp_path: Path, script: str, exp
 
 def test_a_driver_that_hangs_has_no_version(tmp_path: Path) -> None:
     assert gpu.driver_version(programs=(fake_smi(tmp_path, "exec sleep 60"),), timeout_s=0.1) == ""
+
+
+def test_a_card_is_named_by_its_number() -> None:
+    with pytest.raises(ConfigError, match="is not the number of a card"):
+        gpu.named_card(("GPU-8f5c1234",))

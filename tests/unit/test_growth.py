@@ -183,7 +183,6 @@ def test_a_tracker_keeps_nothing_of_files_that_are_gone(clock: FakeClock) -> Non
     assert inbox.sizes() == {"watched": 0, "taken": 0, "deferred": 0}
 
 
-@pytest.mark.xfail(strict=True, reason="Tracker.observe forgets a deferral only together with a watched file")
 def test_a_file_that_went_away_while_it_was_looked_into_is_forgotten(clock: FakeClock) -> None:
     inbox = Inbox(clock)
     inbox.come_and_go()

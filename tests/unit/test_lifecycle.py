@@ -62,3 +62,10 @@ def test_every_failure_leads_somewhere(failure: Failure, strikes: int, smaller_p
         case state:
             assert state is ServerState.FAILED
             assert after.pause_s >= lifecycle.FIRST_PAUSE_S
+
+
+def test_a_server_that_was_ready_is_not_given_up_for_half_an_hour() -> None:
+    died = lifecycle.after_failure(Failure.ENGINE_DIED, strikes=9, smaller_plan=False, was_ready=True)
+    assert died.pause_s == lifecycle.LONGEST_PAUSE_S
+    never = lifecycle.after_failure(Failure.ENGINE_DIED, strikes=9, smaller_plan=False)
+    assert never.pause_s == lifecycle.BREAKER_PAUSE_S

@@ -191,6 +191,25 @@ def test_memory_that_did_not_suffice_leads_to_smaller_orders_until_there_are_non
     assert footprints == sorted(footprints, reverse=True)
 
 
+def test_memory_that_another_program_took_counts_for_one_order_alone(rig: Rig) -> None:
+    planner = rig.planner()
+    whole = planner.order(MODEL).details["plan"]["footprint_mib"]
+    busy = Diagnosis(failure=Failure.VRAM_BUSY, message="taken", numbers={"free_mib": 300.0})
+    assert planner.step_down(MODEL, busy)
+    assert "300" in str(refusal(planner))
+    assert planner.order(MODEL).details["plan"]["footprint_mib"] == whole
+
+
+def test_whoever_asks_for_a_start_gets_the_whole_plan_again(rig: Rig) -> None:
+    planner = rig.planner()
+    whole = planner.order(MODEL)
+    assert planner.step_down(MODEL, Diagnosis(failure=Failure.CUDA_OOM, message="CUDA out of memory"))
+    smaller = planner.order(MODEL)
+    rig.past.last = Start(smaller.spec.hash, details={**smaller.details, "phases": {}})
+    planner.forgive()
+    assert planner.order(MODEL).spec == whole.spec
+
+
 def test_the_plan_that_worked_is_the_first_one_next_time(rig: Rig) -> None:
     planner = rig.planner()
     planner.order(MODEL)

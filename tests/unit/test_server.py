@@ -384,6 +384,34 @@ def test_idleness_gives_the_gpu_back_and_the_next_page_takes_it_again(rigs: Rigs
         assert endpoint.serial == 2
 
 
+def test_a_sleeping_server_whose_engine_goes_away_is_cleared_away_and_wakes_up(rigs: Rigs) -> None:
+    rig = rigs(patience=Patience(idle_stop_s=0.5, stop_s=1, settle_s=0.5))
+    rig.server.want(DOTS)
+    with rig.lease():
+        rig.runtime.set_down(down=True)
+    rig.await_state(ServerState.FAILED)
+    rig.runtime.set_down(down=False)
+    rig.server.look_again()
+    wait_until(lambda: not rig.runtime.running, "the container is cleared away")
+    rig.await_state(ServerState.ABSENT)
+    with rig.lease() as endpoint:
+        assert endpoint.model == DOTS
+
+
+def test_a_server_that_is_not_wanted_any_more_while_it_steps_down_is_gone(rigs: Rigs) -> None:
+    rig = rigs(Behaviour(exits=1, log=OOM), plans=Plans(smaller=1))
+    step_down = rig.plans.step_down
+
+    def want_nothing(model: str, diagnosis: Diagnosis) -> bool:
+        rig.server.want(None)
+        return step_down(model, diagnosis)
+
+    rig.plans.step_down = want_nothing  # type: ignore[method-assign]
+    rig.server.want(DOTS)
+    wait_until(lambda: rig.server.is_down, "nothing is wanted, and nothing is there")
+    assert not rig.runtime.running
+
+
 # --- the next daemon ----------------------------------------------------------------------------------------
 
 
@@ -489,6 +517,9 @@ def test_no_sequence_of_events_leaves_two_containers_or_a_waiter_asleep(
         rig.runtime.behaviours.clear()
         wait_until(lambda: _comes(rig), "the server comes in the end", 10)
         assert len(rig.runtime.running) == 1
+        rig.server.want(None)
+        wait_until(lambda: rig.server.is_down, "the GPU is given back", 10)
+        assert not rig.runtime.running
     finally:
         rig.server.close(keep=False)
         rig.runtime.close_all()

@@ -123,6 +123,7 @@ def test_no_page_is_begun_while_the_models_are_exchanged(state: Path) -> None:
     one.desk.stopping = True  # so that the wait ends at once
     assert one.desk.wait_for_room() is None
     assert one.desk._room() == 0
+    one.desk.stopping = False
     one.server.ready = OTHER
     one.tick()
     assert one.desk._room() > 0
