@@ -258,6 +258,10 @@ class Supervisor:
         if outage is not None and outage.strikes >= ONCE_OUTAGES:
             log.error("given_up", reason=outage.reason)
             return ExitCode.UNAVAILABLE
+        short = self._space.look()
+        if short and not parts.worker.busy:
+            log.error("given_up", reason=short)
+            return ExitCode.UNAVAILABLE
         if parts.receiver.quiet_scans < QUIET_SCANS or parts.worker.busy:
             return None
         if not parts.stores.documents.unfinished():

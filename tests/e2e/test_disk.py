@@ -89,6 +89,17 @@ def test_a_full_disk_pauses_the_queue_and_free_space_wakes_it(ocrd: Ocrd, small_
 
 
 @pytest.mark.slow
+def test_a_run_once_gives_up_where_space_is_short(ocrd: Ocrd, small_disk: Path) -> None:
+    ocrd.state = small_disk / "state"
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.env["OCRD_LIMITS__MIN_FREE_MIB"] = "1000"
+    done = ocrd.run_once()
+    assert done.returncode == 1
+    assert "1000 are kept in reserve" in done.stderr
+    assert "min_free_mib" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_disk_that_fills_up_to_the_last_byte_stops_nothing_for_good(ocrd: Ocrd, small_disk: Path) -> None:
     ocrd.state = small_disk / "state"
     ocrd.env["OCRD_LIMITS__MIN_FREE_MIB"] = "0"
