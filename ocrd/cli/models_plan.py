@@ -152,6 +152,11 @@ def _plan(entry: CatalogEntry, cached: CachedModel | None, card: Card, settings:
         budget_share=settings.server.vram_budget_share,
         reserve_mib=settings.server.vram_reserve_mib,
     )
+    wishes = replace(
+        wishes,
+        max_num_seqs=min(wishes.max_num_seqs, settings.server.max_num_seqs),
+        eager=settings.server.eager,
+    )
     plan = make_plan(entry.model, measures.shape, card, wishes)
     return Planned(entry, plan, measures.source, measures.note)
 

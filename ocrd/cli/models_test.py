@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ocrd import __version__
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings
 from ocrd.cli.orders import send_order
-from ocrd.domain.errors import ExitCode, TryAgainLater, UsageError
+from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
 
@@ -68,15 +68,34 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     chosen = known if arguments.cached else [named(hub, model, settings) for model in arguments.model]
     with opened(state) as stores, held(state), driven(settings, stores, keep=False) as managed:
         managed.planner.forgive()
+        _check_folder(arguments.report)
         at = datetime.now().astimezone()
         with _interruptible() as stop:
             trials = try_models(managed, chosen, languages=settings.engine.languages, say=_say, stop=stop)
         here = _circumstances(settings, hub, at, trials)
-        paths = write_report(arguments.report, here, trials, known or chosen, language=_language())
+        paths = write_report(
+            arguments.report,
+            here,
+            trials,
+            known or chosen,
+            language=_language(),
+            whole=arguments.cached and not stop.is_set(),
+        )
     _print_table(trials, chosen)
     for path in paths:
         print(f"written: {clean(path)}")
     return ExitCode.OK if any(one.verdict is Verdict.WORKS for one in trials) else ExitCode.FAILED
+
+
+def _check_folder(folder: str) -> None:
+    """Before hours of trials: can the report be written? Raises ConfigError."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(f"the report cannot be written into {folder}", hint="--report DIR")
 
 
 def named(hub: str, model: str, settings: Settings) -> CachedModel:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ocrd.daemon.desk import Desk
 from ocrd.daemon.managed import ManagedFallback
+from ocrd.domain.lifecycle import UNCOUNTED
 from ocrd.domain.swapping import Costs, Decision, History, Queues, Side, decide, round_trip
 from ocrd.host import faults
 from ocrd.serving.server import ModelServer
@@ -138,7 +139,7 @@ class Shifts:
             self._arrive(exchange)
         elif self._server.wanted != model:  # stopped, or lent to someone: begun anew when it is back
             self._arrive(_Exchange(Side.MAIN, exchange.began))
-        elif (problem := self._server.problem_of(model)) is not None:
+        elif (problem := self._server.problem_of(model)) is not None and problem.failure not in UNCOUNTED:
             self._turn_back(exchange, problem.message)
 
     def _turn_back(self, exchange: _Exchange, reason: str) -> None:

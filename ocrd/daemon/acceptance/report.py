@@ -30,9 +30,16 @@ class Circumstances:
 
 
 def write_report(
-    folder: str, here: Circumstances, trials: Sequence[Trial], cached: Sequence[CachedModel], *, language: str
+    folder: str,
+    here: Circumstances,
+    trials: Sequence[Trial],
+    cached: Sequence[CachedModel],
+    *,
+    language: str,
+    whole: bool,
 ) -> list[str]:
-    """Write the four files into `folder`, made if need be; their paths. `language` is `ru` or `en`."""
+    """Write the files into `folder`, made if need be; their paths. `language` is `ru` or `en`. `whole` says that every
+    cached model was tried: only then a list of working models that stands there, and that a daemon may use, is replaced."""
     os.makedirs(folder, exist_ok=True)
     stamp = here.at.strftime("%Y%m%d_%H%M%S")
     files = {
@@ -43,6 +50,8 @@ def write_report(
         ),
         f"model_test_{stamp}.md": to_markdown(here, trials, cached, language=language),
     }
+    if not whole and os.path.exists(os.path.join(folder, WORKING)):
+        del files[WORKING]
     paths = []
     for name, text in files.items():
         path = os.path.join(folder, name)
