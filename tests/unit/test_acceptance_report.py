@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ocrd.daemon.acceptance.report import CACHE, WORKING, Circumstances, write_report
+from ocrd.daemon.acceptance.trial import Trial, Verdict
+from ocrd.daemon.managed import chosen_models
+from ocrd.settings import Settings
+
+HERE = Circumstances(
+    at=datetime(2026, 3, 1, tzinfo=UTC), version="1", gpu="", gpu_mib=None, image="", vllm="", hub="/hub"
+)
+
+
+def report(folder: Path, *trials: Trial, whole: bool) -> list[str]:
+    paths = write_report(str(folder), HERE, trials, [], language="en", whole=whole)
+    return sorted(Path(path).name for path in paths)
+
+
+def working(folder: Path) -> list[str]:
+    return [row["model"] for row in json.loads((folder / WORKING).read_text())["models"]]
+
+
+def test_a_run_over_all_models_makes_the_list_anew(tmp_path: Path) -> None:
+    report(tmp_path, Trial("a", Verdict.WORKS), Trial("b", Verdict.FAILED), whole=True)
+    assert working(tmp_path) == ["a"]
+    report(tmp_path, Trial("b", Verdict.WORKS), whole=True)
+    assert working(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.WORKS, Verdict.FAILED])
+def test_a_run_over_some_leaves_the_list_that_a_daemon_uses(tmp_path: Path, verdict: Verdict) -> None:
+    report(tmp_path, Trial("a", Verdict.WORKS), whole=True)
+    assert WORKING not in report(tmp_path, Trial("b", verdict), whole=False)
+    settings = Settings().with_value("server", "working_models", str(tmp_path / WORKING), "test")
+    assert chosen_models(settings) == ("a", "")
+
+
+def test_the_first_run_writes_all_of_it(tmp_path: Path) -> None:
+    names = report(tmp_path / "new", Trial("a", Verdict.WORKS), whole=False)
+    assert names == sorted(
+        [WORKING, CACHE, "model_test_20260301_000000.json", "model_test_20260301_000000.md"]
+    )
