@@ -26,22 +26,27 @@ def working(folder: Path) -> list[str]:
 
 
 def test_a_run_over_all_models_makes_the_list_anew(tmp_path: Path) -> None:
-    report(tmp_path, Trial("a", Verdict.WORKS), Trial("b", Verdict.FAILED), whole=True)
+    report(
+        tmp_path,
+        Trial(model="a", verdict=Verdict.WORKS),
+        Trial(model="b", verdict=Verdict.FAILED),
+        whole=True,
+    )
     assert working(tmp_path) == ["a"]
-    report(tmp_path, Trial("b", Verdict.WORKS), whole=True)
+    report(tmp_path, Trial(model="b", verdict=Verdict.WORKS), whole=True)
     assert working(tmp_path) == ["b"]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.WORKS, Verdict.FAILED])
 def test_a_run_over_some_leaves_the_list_that_a_daemon_uses(tmp_path: Path, verdict: Verdict) -> None:
-    report(tmp_path, Trial("a", Verdict.WORKS), whole=True)
-    assert WORKING not in report(tmp_path, Trial("b", verdict), whole=False)
+    report(tmp_path, Trial(model="a", verdict=Verdict.WORKS), whole=True)
+    assert WORKING not in report(tmp_path, Trial(model="b", verdict=verdict), whole=False)
     settings = Settings().with_value("server", "working_models", str(tmp_path / WORKING), "test")
     assert chosen_models(settings) == ("a", "")
 
 
 def test_the_first_run_writes_all_of_it(tmp_path: Path) -> None:
-    names = report(tmp_path / "new", Trial("a", Verdict.WORKS), whole=False)
+    names = report(tmp_path / "new", Trial(model="a", verdict=Verdict.WORKS), whole=False)
     assert names == sorted(
         [WORKING, CACHE, "model_test_20260301_000000.json", "model_test_20260301_000000.md"]
     )
