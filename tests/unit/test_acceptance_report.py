@@ -23,7 +23,11 @@ READINGS = Readings(pages=(PAGE,), pages_per_min=10.0, tokens_per_s=50.0, vision
 
 
 def trial(model: str, verdict: Verdict) -> Trial:
-    return Trial(model=model, verdict=verdict, readings=READINGS if verdict is Verdict.WORKS else None)
+    if verdict is not Verdict.WORKS:
+        return Trial(model=model, verdict=verdict)
+    return Trial(
+        model=model, verdict=verdict, readings=READINGS, start_s=40.0, stop_s=2.0, vram_peak_mib=9000
+    )
 
 
 def report(folder: Path, *trials: Trial, whole: bool) -> list[str]:
