@@ -195,7 +195,7 @@ def test_a_model_that_can_never_start_is_said_to_be_so_and_the_embedded_engine_r
 
 
 def test_auto_waits_for_a_server_that_is_on_its_way(kept: Kept) -> None:
-    kept.play(phase_s=0.8)
+    kept.play(phase_s=2.5)
     write_pdf(kept.ocrd.inbox / "scan.pdf", [3])
     kept.ocrd.start()
     wait_until(lambda: kept.server()["phase"] == "loading", "it is loading")
