@@ -87,8 +87,7 @@ class TooManyPixels(Exception):
 def count_pages(source: str, media_type: MediaType, policy: RenderPolicy) -> int:
     """Pages of an image file from its headers, at most `max_pages` + 1. Raises InputRejected."""
     try:
-        with _opened(source, media_type, policy) as image:
-            return _count_frames(image, policy.max_pages) if media_type is MediaType.TIFF else 1
+        return _count_pages(source, media_type, policy)
     except TooManyPixels as err:
         raise InputRejected(
             ReasonCode.TOO_MANY_PIXELS,
@@ -102,6 +101,31 @@ def count_pages(source: str, media_type: MediaType, policy: RenderPolicy) -> int
             f"the {media_type.name} image cannot be opened: {_plain(err, source)}",
             hint="scan or save it again",
         ) from err
+
+
+def _count_pages(source: str, media_type: MediaType, policy: RenderPolicy) -> int:
+    try:
+        with _opened(source, media_type, policy) as image:
+            return _count_frames(image, policy.max_pages) if media_type is MediaType.TIFF else 1
+    except _DECODE_ERRORS as err:
+        if media_type is not MediaType.PNG:
+            raise
+        _pass_on(err)
+        with (
+            _bearing_with_damage(),
+            _opened(source, media_type, policy),
+        ):  # a comment may be at fault, no pixel
+            return 1
+
+
+@contextmanager
+def _bearing_with_damage() -> Iterator[None]:
+    """Meanwhile Pillow reads what it can of a damaged file."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def _count_frames(image: Image.Image, limit: int) -> int:
@@ -167,14 +191,12 @@ def _decode_what_is_there(
     source: str, media_type: MediaType, number: int, policy: RenderPolicy, cause: Exception
 ) -> tuple[Image.Image, float]:
     """Decode a file whose tail is missing; raises the first error again if that shows nothing at all."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        page, dpi = _decode(source, media_type, number, policy)
+        with _bearing_with_damage():
+            page, dpi = _decode(source, media_type, number, policy)
     except _DECODE_ERRORS as err:
         _pass_on(err)
         raise cause from err
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
     lowest, highest = page.convert("L").getextrema()
     if lowest == highest:
         raise cause
@@ -334,5 +356,7 @@ def _plain(err: Exception, source: str) -> str:
     """An error in words for people, without our name of the file."""
     if isinstance(err, UnidentifiedImageError):
         return "its header is broken"
+    if "MAX_TEXT" in str(err):
+        return "a comment or a colour profile in it is far too large"
     text = str(err).replace(source, "the file").strip().rstrip(".")
     return text[:200] if text else type(err).__name__

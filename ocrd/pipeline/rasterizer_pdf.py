@@ -21,7 +21,7 @@ from PIL import Image
 from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize, choose_dpi
-from ocrd.domain.ink import FAINT_CONTRAST, ink_share
+from ocrd.domain.ink import FAINT_CONTRAST, ink_share, is_blank
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 SIZE_TOLERANCE_PX = 2
@@ -85,7 +85,7 @@ def explain_refusal(stderr: str) -> InputRejected:
 def plain_lines(stderr: str) -> list[str]:
     """Poppler's errors without positions, each once; warnings and pdf2image's own line left out."""
     errors = (
-        _POSITION.sub("", line).strip()
+        _POSITION.sub("", line).replace("<0a>", "").strip()  # how poppler prints the line feed of a library
         for line in stderr.splitlines()
         if line.strip() and not line.startswith(_BESIDE_THE_POINT)
     )
@@ -222,6 +222,10 @@ def _check_image(
     except (OSError, ValueError) as err:
         _raise_if_disk_full(stem, expected, policy)
         return _explain_missing(number, str(err), complaints, policy)
+    if complaints and is_blank(page):  # an image that cannot be decoded leaves white paper
+        return PageFault(
+            ReasonCode.RENDER_FAILED, f"page {number}: poppler shows nothing of it ({complaints[0]})"
+        )
     return replace(page, notes=complaints)
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, TiffImagePlugin
+from support import bad_inputs
 from support import rasterizer_documents as documents
 
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage
@@ -269,8 +270,19 @@ def test_more_pages_than_allowed_are_rejected(make_desk: Callable[[RenderPolicy]
 
 
 def test_what_poppler_says_about_a_page_stays_with_that_page(desk: Desk) -> None:
-    pages = desk.render(documents.pdf(b"", b"/Nothing Do (x) Tj", documents.A_BLACK_BAR), 1, 2, 3)
+    damaged = b"/Nothing Do " + documents.A_BLACK_BAR
+    pages = desk.render(documents.pdf(b"", damaged, documents.A_BLACK_BAR), 1, 2, 3)
     assert [bool(page.notes) for page in pages.values()] == [False, True, False]
+
+
+def test_white_paper_is_no_blank_page_when_poppler_complains(desk: Desk) -> None:
+    pages = desk.render(documents.pdf(b"", b"/Nothing Do", documents.A_BLACK_BAR), 1, 2, 3)
+    lost = pages[2]
+    assert isinstance(lost, PageFault)
+    assert lost.code == ReasonCode.RENDER_FAILED
+    assert "shows nothing of it" in str(lost)
+    assert isinstance(pages[1], PageImage)
+    assert isinstance(pages[3], PageImage)
 
 
 def test_colour_is_kept_where_it_is_wanted(make_desk: Callable[[RenderPolicy], Desk]) -> None:
@@ -701,6 +713,14 @@ def test_a_broken_jpeg_is_told_in_words(desk: Desk) -> None:
     with pytest.raises(InputRejected, match="its header is broken") as caught:
         desk.probe(b"\xff\xd8\xff\xe0" + bytes(40), MediaType.JPEG)
     assert caught.value.code is ReasonCode.DAMAGED
+
+
+def test_a_comment_that_is_far_too_large_costs_no_page(desk: Desk) -> None:
+    bomb = bad_inputs.png_text_bomb("Still there")
+    assert desk.probe(bomb, MediaType.PNG) == 1
+    page = desk.page(bomb, MediaType.PNG)
+    assert page.ink > 0.001
+    assert "a comment or a colour profile in it is far too large" in page.notes[0]
 
 
 def test_a_bomb_is_refused_by_its_header(desk: Desk) -> None:
