@@ -67,12 +67,10 @@ def flate_scan(text: str, **more: object) -> bytes:
 # ---------------------------------------------------------------- encodings
 
 
-def group_4(text: str) -> bytes:
-    """A bilevel page as one strip of CCITT group 4 (ITU-T T.6), its letters coded as black."""
+def group_4(page: Image.Image) -> bytes:
+    """A bilevel page as one strip of CCITT group 4 (ITU-T T.6); what is white in it is coded as black."""
     file = io.BytesIO()
-    ImageOps.invert(draw(text)).convert("1").save(
-        file, "TIFF", compression="group4"
-    )  # Pillow codes 1 as white
+    page.convert("1").save(file, "TIFF", compression="group4")
     with Image.open(file) as image:
         offsets, counts = (image.tag_v2[tag] for tag in (273, 279))  # type: ignore[attr-defined]
     assert len(offsets) == 1, "Pillow divides a small image into strips now"
@@ -81,7 +79,7 @@ def group_4(text: str) -> bytes:
 
 def ccitt(text: str, *, broken: bool = False) -> bytes:
     """A fax page."""
-    data = group_4(text)
+    data = group_4(ImageOps.invert(draw(text)))
     parameters = f"<< /K -1 /Columns {WIDTH} /Rows {HEIGHT} >>"
     if broken:
         data = bytes(byte ^ 0x5A for byte in data)
@@ -97,11 +95,14 @@ def jpx(text: str, *, broken: bool = False) -> bytes:
 
 
 def jbig2(text: str, *, broken: bool = False) -> bytes:
-    """A page as JBIG2 (ITU-T T.88): one page segment, and a generic region that is coded by MMR, which is T.6."""
-    page = struct.pack(">IIIIBH", WIDTH, HEIGHT, 0, 0, 0, 0)
-    region = struct.pack(">IIIIBB", WIDTH, HEIGHT, 0, 0, 0, 1) + group_4(text)
-    if broken:
-        page = struct.pack(">IIIIBH", 0xFFFFFFF0, 0xFFFFFFF0, 0, 0, 0, 0)
+    """A page as JBIG2 (ITU-T T.88): a black page, and a generic region, coded by MMR, which is T.6, to be XORed to it.
+
+    Poppler 22.12 decodes white letters on black in this way, but loses its place with black ones on white.
+    """
+    black, xor, mmr = 1 << 2, 2, 1
+    sides = (0xFFFFFFF0, 0xFFFFFFF0) if broken else (WIDTH, HEIGHT)
+    page = struct.pack(">IIIIBH", *sides, 0, 0, black, 0)
+    region = struct.pack(">IIIIBB", WIDTH, HEIGHT, 0, 0, xor, mmr) + group_4(draw(text))
     data = b"".join(
         struct.pack(">IBBBI", number, kind, 0, 1, len(body)) + body
         for number, (kind, body) in enumerate(((48, page), (38, region)))
@@ -339,8 +340,8 @@ def documents() -> dict[str, bytes]:
         "png-text-bomb.png": png_text_bomb("A comment too long"),
         "many-pages.pdf": many_pages(),
         "many-frames.tif": many_frames(),
-        "jbig2.pdf": jbig2("Written by jbig"),
-        "jbig2-broken.pdf": jbig2("Written by jbig", broken=True),
+        "jbig2.pdf": jbig2("Black on white"),
+        "jbig2-broken.pdf": jbig2("Black on white", broken=True),
         "jpx.pdf": jpx("Written by wavelets"),
         "jpx-broken.pdf": jpx("Written by wavelets", broken=True),
         "ccitt.pdf": ccitt("Written by fax"),
