@@ -88,15 +88,10 @@ EXPECTED: dict[str, tuple[set[tuple[str, str]], str | None]] = {
     "far-behind-junk.pdf": ({UNSUPPORTED}, None),
     "jpeg-and-pdf.pdf": ({DONE}, "Photo"),
     "too-large.pdf": ({("rejected", "too_large")}, None),
-    # A text cannot be written where a link of somebody else's stands.
-    "trap.png": (
-        {("failed", "output_exists"), ("partial", "output_exists"), ("done", "output_exists")},
-        None,
-    ),
-    "new-trap.png": (
-        {("failed", "output_exists"), ("partial", "output_exists"), ("done", "output_exists")},
-        None,
-    ),
+    # Links of somebody else's stand where the texts, and the reason, would be written.
+    "trap.png": ({("done", "output_exists")}, None),
+    "new-trap.png": ({("done", "output_exists")}, None),
+    "error-trap.pdf": ({DAMAGED}, None),
 }
 WORDS = (
     *(
@@ -188,6 +183,8 @@ def drop_everything(inbox: Path, outside: Path) -> list[str]:
     for format_ in ("txt", "md"):
         (inbox / f"trap.png.{format_}").symlink_to(outside / "victim")
         (inbox / f"new-trap.png.{format_}").symlink_to(outside / "new")
+    documents[b"error-trap.pdf"] = b"%PDF-1.4\n"
+    (inbox / "error-trap.pdf.ocrd-error.txt").symlink_to(outside / "victim")
     things = bad_inputs.make_things(inbox, outside)
     os.link(outside / "shared.png", inbox / "hard-link.png")
     with (inbox / "too-large.pdf").open("wb") as file:
@@ -262,7 +259,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def test_the_table_names_every_document_there_is() -> None:
-    beside = {"too-large.pdf", "trap.png", "new-trap.png"}
+    beside = {"too-large.pdf", "trap.png", "new-trap.png", "error-trap.pdf"}
     assert set(EXPECTED) - beside == set(bad_inputs.documents())
 
 
@@ -274,6 +271,13 @@ def test_a_bad_document_ends_as_it_should(run: Run, name: str) -> None:
     assert job["reason"] or job["reason_code"] == ""
     if word is not None:
         assert word in run.ocrd.text(name)
+
+
+@pytest.mark.parametrize("name", ["half.jpg", "half.png", "ccitt-broken.pdf", "png-text-bomb.png"])
+def test_a_page_of_which_something_is_missing_is_doubted(run: Run, name: str) -> None:
+    page = run.ocrd.show(name)["page_list"][0]
+    assert page["verdict"] == "suspect"
+    assert "the page is damaged" in page["reason"]
 
 
 def test_every_document_ended_within_its_deadline(run: Run) -> None:
