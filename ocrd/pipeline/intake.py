@@ -55,6 +55,8 @@ _MAGIC: tuple[tuple[int, bytes, MediaType], ...] = (
 # The marks of these two are so short that text begins with them too: "BMW …", "P1 is …".
 _BMP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
 _NETPBM = re.compile(rb"P[1-6]\s+(?:#|\d+\s+(?:#|\d))")
+_PDF_OBJECT = re.compile(rb"(?:^|[\r\n])\d+ \d+ obj\b")
+"""Poppler reads a PDF whose first line is damaged or missing all the same."""
 
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a ZIP archive or Office document"),
@@ -91,7 +93,7 @@ def sniff(head: bytes) -> MediaType | None:
         return MediaType.BMP
     if _NETPBM.match(head):
         return MediaType.NETPBM
-    return MediaType.PDF if b"%PDF-" in head[:HEAD_BYTES] else None
+    return MediaType.PDF if b"%PDF-" in head[:HEAD_BYTES] or _PDF_OBJECT.search(head) else None
 
 
 def describe(head: bytes) -> str:

@@ -354,7 +354,7 @@ def _pass_on(err: BaseException) -> None:
 
 def _plain(err: Exception, source: str) -> str:
     """An error in words for people, without our name of the file."""
-    if isinstance(err, UnidentifiedImageError):
+    if isinstance(err, UnidentifiedImageError | UnicodeError):
         return "its header is broken"
     if "MAX_TEXT" in str(err):
         return "a comment or a colour profile in it is far too large"

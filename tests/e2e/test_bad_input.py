@@ -53,6 +53,8 @@ EXPECTED: dict[str, tuple[set[tuple[str, str]], str | None]] = {
     "zero-bytes.png": ({("rejected", "empty_file")}, None),
     "one-byte.pdf": ({UNSUPPORTED}, None),
     "header-only.pdf": ({DAMAGED}, None),
+    "no-header.pdf": ({DONE}, "perfect"),
+    "wrong-header.pdf": ({DONE}, "perfect"),
     "nul.pdf": ({UNSUPPORTED}, None),
     "png-named.pdf": ({DONE}, "picture"),
     "pdf-named.png": ({DONE}, "perfect"),

@@ -320,6 +320,8 @@ def documents() -> dict[str, bytes]:
         "zero-bytes.png": b"",
         "one-byte.pdf": b"%",
         "header-only.pdf": b"%PDF-1.7\n",
+        "no-header.pdf": good.removeprefix(b"%PDF-1.4\n"),
+        "wrong-header.pdf": good.replace(b"%PDF-", b"%PDF.", 1),
         "nul.pdf": bytes(65536),
         "png-named.pdf": _saved("PNG"),
         "pdf-named.png": good,

@@ -108,6 +108,11 @@ def test_a_pdf_may_have_junk_before_it_within_the_first_kilobyte(junk: int) -> N
     assert sniff((b"x" * junk + PDF)[:HEAD_BYTES]) is MediaType.PDF
 
 
+@pytest.mark.parametrize("head", [b"%PDF.1.4\n%\xe2\xe3\n1 0 obj\n<<", b"12 0 obj\r<< /Type /Page >>"])
+def test_a_pdf_without_its_header_is_one(head: bytes) -> None:
+    assert sniff(head) is MediaType.PDF
+
+
 def test_what_begins_later_is_no_pdf(tmp_path: Path) -> None:
     path = put(tmp_path, "late.pdf", b"x" * (HEAD_BYTES - 4) + PDF)
     assert rejection(path).code is ReasonCode.UNSUPPORTED_TYPE
