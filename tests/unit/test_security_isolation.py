@@ -63,7 +63,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("user", [0, 65534], ids=["as-we-are", "as-nobody"])
 def test_a_helper_without_network_reaches_nobody_and_still_reads_and_writes_files(
-    user: int, tmp_path
+    user: int, folder: Path
 ) -> None:
     if user and os.geteuid() != 0:
         pytest.skip("only root can become another user; runs in the tests' container")
