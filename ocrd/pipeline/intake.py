@@ -16,25 +16,11 @@ HEAD_BYTES = 1024
 NAME_MAX_BYTES = 255
 LONGEST_SUFFIX = b".txt"
 
-KNOWN_EXTENSIONS = frozenset(
-    {
-        "pdf",
-        "png",
-        "jpg",
-        "jpeg",
-        "jpe",
-        "tif",
-        "tiff",
-        "webp",
-        "bmp",
-        "gif",
-        "jp2",
-        "j2k",
-        "jpx",
-        "pgm",
-        "ppm",
-        "pbm",
-    }
+UNREADABLE_EXTENSIONS = frozenset({"heic", "heif", "avif", "djvu", "djv"})
+"""Photos and scans that ocrd cannot read; who drops one shall hear of it."""
+
+KNOWN_EXTENSIONS = UNREADABLE_EXTENSIONS | frozenset(
+    "pdf png jpg jpeg jpe jfif tif tiff webp bmp dib gif jp2 j2k jpx pgm ppm pbm pnm".split()
 )
 """A file of such a name is meant to be read: if its content is something else, its owner wants to know."""
 

@@ -60,6 +60,7 @@ EXPECTED: dict[str, tuple[set[tuple[str, str]], str | None]] = {
     "pdf-named.png": ({DONE}, "perfect"),
     "zip-named.pdf": ({UNSUPPORTED}, None),
     "text-named.pdf": ({UNSUPPORTED}, None),
+    "photo.heic": ({UNSUPPORTED}, None),
     "html-named.jpg": ({UNSUPPORTED}, None),
     "cyclic-tree.pdf": ({DAMAGED, LOST}, None),
     "lying-count.pdf": ({DAMAGED}, None),

@@ -327,6 +327,7 @@ def documents() -> dict[str, bytes]:
         "pdf-named.png": good,
         "zip-named.pdf": zip_archive(),
         "text-named.pdf": b"Dear reader,\nthis is no PDF.\n",
+        "photo.heic": b"\0\0\0\x18ftypheic" + bytes(100),
         "html-named.jpg": b"<!doctype html><html><body>404</body></html>",
         "cyclic-tree.pdf": cyclic_page_tree(),
         "lying-count.pdf": page_count(2_147_483_647),

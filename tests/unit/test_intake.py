@@ -136,7 +136,9 @@ def test_any_bytes_at_all_are_one_of_the_kinds_or_described(head: bytes) -> None
 # --- which names are meant ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [b"a.pdf", b"A.PDF", b"b.Tiff", b"a.tar.jpeg", b"\xff.jp2", b"x/y.z/a.webp"])
+@pytest.mark.parametrize(
+    "name", [b"a.pdf", b"A.PDF", b"b.Tiff", b"a.tar.jpeg", b"\xff.jp2", b"x/y.z/a.webp", b"IMG_1.HEIC"]
+)
 def test_the_name_of_a_scan_is_meant_to_be_read(name: bytes) -> None:
     assert is_meant_to_be_read(name)
 
