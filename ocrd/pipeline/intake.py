@@ -19,9 +19,10 @@ LONGEST_SUFFIX = b".txt"
 UNREADABLE_EXTENSIONS = frozenset({"heic", "heif", "avif", "djvu", "djv"})
 """Photos and scans that ocrd cannot read; who drops one shall hear of it."""
 
-KNOWN_EXTENSIONS = UNREADABLE_EXTENSIONS | frozenset(
-    "pdf png jpg jpeg jpe jfif tif tiff webp bmp dib gif jp2 j2k jpx pgm ppm pbm pnm".split()
-)
+KNOWN_EXTENSIONS = UNREADABLE_EXTENSIONS | {
+    *("pdf", "png", "jpg", "jpeg", "jpe", "jfif", "tif", "tiff", "webp", "bmp", "dib", "gif", "jp2", "j2k", "jpx"),
+    *("pgm", "ppm", "pbm", "pnm"),
+}  # fmt: skip
 """A file of such a name is meant to be read: if its content is something else, its owner wants to know."""
 
 _MAGIC: tuple[tuple[int, bytes, MediaType], ...] = (
