@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import tempfile
 import threading
 import time
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import paper
+from support import bad_inputs, paper
 from support.mutants import mutate
 from support.running import Ocrd, wait_until
 
@@ -33,6 +34,8 @@ THROUGH_THE_DAEMON = max(MUTANTS // 20, 1)
 POLICY = RenderPolicy(dpi=50, min_dpi=20, page_timeout_s=10.0, memory_mib=512, max_pages=20)
 LIMIT_S = 60.0
 """For one document with up to two pages, each once in a window and once alone, and a child that is started anew."""
+
+DAEMON_MIB = 150
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]
 
@@ -54,7 +57,14 @@ def sources(folder: Path) -> list[tuple[str, bytes]]:
         paper.write_pdf(folder / "c.pdf", "One", "Two"),
     ]
     kept = [SAMPLES / "born_digital.pdf", SAMPLES / "letter_en.jpg"]
-    return [(path.suffix, path.read_bytes()) for path in (*drawn, *kept)]
+    encoded = [
+        make("Encoded") for make in (bad_inputs.ccitt, bad_inputs.jbig2, bad_inputs.jpx, bad_inputs.xfa)
+    ]
+    encoded.append(bad_inputs.encrypted("Open", user=b""))
+    return [
+        *((path.suffix, path.read_bytes()) for path in (*drawn, *kept)),
+        *((".pdf", data) for data in encoded),
+    ]
 
 
 def mutants(folder: Path, number: int, seed: int) -> Iterator[Mutant]:
@@ -116,7 +126,18 @@ class Desk:
         self.problems.append(f"{kept}: {problem}")
 
 
+def children() -> set[str]:
+    """Processes that we started, and those that they left to us."""
+    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+
+
+def largest_child_kib() -> int:
+    """The most memory that any process of ours ever had that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
 def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
+    before, largest_before = children(), largest_child_kib()
     desk = Desk(tmp_path)
     originals = tmp_path / "originals"
     originals.mkdir()
@@ -126,6 +147,8 @@ def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
     finally:
         desk.rasterizer.close()
     assert desk.problems == []
+    assert largest_child_kib() <= max(POLICY.memory_mib * 1024, largest_before)
+    assert children() == before, "a child that nobody waits for"
     assert sum(desk.outcomes.values()) == MUTANTS
     assert list(desk.images.iterdir()) == [], "images that nobody owns"
     print(dict(desk.outcomes.most_common()))
@@ -159,12 +182,20 @@ def test_the_daemon_ends_every_mutant_with_a_reason_and_goes_on(tmp_path: Path) 
             and all(job["state"] in final for job in jobs.values())
         )
 
-    wait_until(all_final, "every mutant is settled", deadline_s=600)
+    try:
+        wait_until(all_final, "every mutant is settled", deadline_s=600)
+    except AssertionError as err:
+        open_ones = [name for name, job in ocrd.jobs().items() if job["state"] not in final]
+        raise AssertionError(f"{err}: still open below {ocrd.inbox}: {open_ones}") from err
     for name, job in ocrd.jobs().items():
         assert job["state"] == "done" or job["reason"], f"{name} is {job['state']} without a reason"
     paper.write_png(ocrd.inbox / "good.png", "All is well")
     ocrd.await_state("good.png", "done")
     assert {path: path.read_bytes() for path in written} == written
     assert ocrd.leftovers() == []
+    assert ocrd.process is not None
+    peak_kib = int(Path(f"/proc/{ocrd.process.pid}/status").read_text().split("VmHWM:")[1].split()[0])
+    assert peak_kib < DAEMON_MIB * 1024
     assert ocrd.stop() == 0
+    assert not (ocrd.state / "work").exists() or list((ocrd.state / "work").rglob("*")) == []
     assert ocrd.command("db", "check").returncode == 0
