@@ -31,6 +31,10 @@ REPETITION_SINCE = (0, 17)
 """The first vLLM with `repetition_detection` (pull request 35451)."""
 _OVERFLOW = ("maximum context length", "max_model_len", "maximum model length", "max_tokens")
 """Words of vLLM's several messages for a request that is too long."""
+_MESSAGE = 300
+_WORD = 40
+_MOST_TOKENS = 2**31
+"""Lengths of what is taken from a server."""
 _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 
 
@@ -77,6 +81,10 @@ class ChatServer:
         self._client = openai.OpenAI(
             base_url=base_url, api_key=api_key or "none", max_retries=0, http_client=make_client()
         )
+        # What the package takes from the environment ($OPENAI_ORG_ID, $OPENAI_CUSTOM_HEADERS) is for its own service;
+        # the headers may hold another key.
+        self._client.organization = self._client.project = None
+        self._client._custom_headers = {}  # noqa: SLF001  # it has no public way to leave them out
         self._root = self._client.base_url.join("../")
         self._has_repetition_detection = False
 
@@ -90,17 +98,19 @@ class ChatServer:
         if listed is None or not isinstance(listed.get("data"), list):
             raise ServerFault(f"{self.base_url} is no OpenAI-compatible server: it lists no models")
         return [
-            ServedModel(str(row["id"]), str(row.get("root") or row["id"]), int(row.get("max_model_len") or 0))
+            ServedModel(
+                row["id"], _text(row.get("root")) or row["id"], _whole_number(row.get("max_model_len")) or 0
+            )
             for row in listed["data"]
-            if isinstance(row, dict) and "id" in row
+            if isinstance(row, dict) and _text(row.get("id"))
         ]
 
     def look_at_version(self, guard: Guard) -> str:
         """vLLM's version, '' for another server; what it can do is remembered."""
         told = self._fetch(str(self._root.join("version")), guard) or {}
-        version = str(told.get("version", ""))
+        version = _text(told.get("version"))
         digits = version.split(".")[:2]
-        if len(digits) == 2 and all(part.isdigit() for part in digits):
+        if len(digits) == 2 and all(part.isdecimal() and len(part) < 6 for part in digits):
             self._has_repetition_detection = (int(digits[0]), int(digits[1])) >= REPETITION_SINCE
         return version
 
@@ -108,18 +118,14 @@ class ChatServer:
         """How many tokens a text is, special tokens as such; None if the server does not tell."""
         body = {"model": model, "prompt": prompt, "add_special_tokens": False}
         told = self._fetch(str(self._root.join("tokenize")), guard, body)
-        count = (told or {}).get("count")
-        return count if isinstance(count, int) else None
+        return _whole_number((told or {}).get("count"))
 
     def chat(self, model: str, messages: list[dict[str, object]], guard: Guard, *, max_tokens: int) -> str:
         """A plain question, answered at once and without sampling; '' if it is refused. Raises ServerFault, Stopped."""
         body = {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0.0}
         told = self._fetch("chat/completions", guard, body) or {}
-        choices = told.get("choices")
-        first = choices[0] if isinstance(choices, list) and choices else None
-        message = first.get("message") if isinstance(first, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        return content if isinstance(content, str) else ""
+        first = next(iter(_list(told.get("choices"))), None)
+        return _text(_object(_object(first).get("message")).get("content"))
 
     def _fetch(self, path: str, guard: Guard, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """A JSON object; None for one that is not there (4xx). Raises ServerFault."""
@@ -135,7 +141,7 @@ class ChatServer:
             raise _fault_of(err, self.base_url) from err
         except (openai.APIConnectionError, httpx2.HTTPError, TimeOver) as err:
             raise _unreachable(self.base_url, err) from err
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or one that is nested too deeply
             return None
         return told if isinstance(told, dict) else None
 
@@ -213,7 +219,7 @@ class _Reading:
             return True
         try:
             chunk = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._is_damaged = self._is_damaged or data.startswith("{")
             return False
         return isinstance(chunk, dict) and self._take_chunk(chunk)
@@ -221,21 +227,20 @@ class _Reading:
     def _take_chunk(self, chunk: dict[str, Any]) -> bool:
         if chunk.get("error"):
             told = chunk["error"]
-            raise ServerError(str(told.get("message", told) if isinstance(told, dict) else told))
+            raise ServerError(_shortened(str(told.get("message", told) if isinstance(told, dict) else told)))
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             self._prompt_tokens = _whole_number(usage.get("prompt_tokens"))
             self._tokens = _whole_number(usage.get("completion_tokens"))
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            self.finish = choice.get("finish_reason") or self.finish
-            if self._take_text(delta.get("content")):
+        for choice in map(_object, _list(chunk.get("choices"))):
+            self.finish = _text(choice.get("finish_reason"))[:_WORD] or self.finish
+            if self._take_text(_text(_object(choice.get("delta")).get("content"))):
                 return True
         return False
 
-    def _take_text(self, text: Any) -> bool:
+    def _take_text(self, text: str) -> bool:
         """Whether the answer runs in circles from here on."""
-        if not isinstance(text, str) or not text:
+        if not text:
             return False
         self.parts.append(text)
         self._chunks += 1
@@ -255,8 +260,29 @@ class _Reading:
         )
 
 
+# What a server sends may be of any type: what is not of the right one counts as not sent.
+
+
 def _whole_number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    """One that can be a number of tokens."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value < _MOST_TOKENS else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:_MESSAGE]
 
 
 def _fault_of(err: openai.APIStatusError, base_url: str) -> Exception:
@@ -279,9 +305,7 @@ def _fault_of(err: openai.APIStatusError, base_url: str) -> Exception:
 
 def _message_of(err: openai.APIStatusError) -> str:
     body = err.body
-    told = body.get("message") if isinstance(body, dict) else None
-    text = told if isinstance(told, str) else err.message
-    return " ".join(text.split())[:300]
+    return _shortened(_text(_object(body).get("message")) or err.message)
 
 
 def _unreachable(base_url: str, err: Exception) -> ServerFault:

@@ -21,8 +21,11 @@ import httpx2
 
 from ocrd.domain.errors import Stopped
 
+MOST_BYTES = 64 << 20
+"""The longest answer: 128,000 tokens, each in a chunk of its own, take 35 MiB."""
 _SLICE_S = 0.2
 _CONNECT_S = 5.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class TimeOver(Exception):
@@ -113,8 +116,13 @@ class _Body(httpx2.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
+        left = MOST_BYTES
         with _translated():
-            yield from self._stream
+            for piece in self._stream:
+                left -= len(piece)
+                if left < 0:
+                    raise httpx2.NetworkError(f"the answer is longer than {MOST_BYTES >> 20} MiB")
+                yield piece
 
     def close(self) -> None:
         self._stream.close()
@@ -143,15 +151,30 @@ class _Transport(httpx2.BaseTransport):
         )
         with _translated():
             response = self._pool.handle_request(raw)
-        return httpx2.Response(
+        answer = httpx2.Response(
             response.status,
             headers=response.headers,
             stream=_Body(response.stream),
             extensions=response.extensions,
         )
+        refusal = _refusal(answer)
+        if refusal:
+            answer.close()
+            raise httpx2.NetworkError(refusal)
+        return answer
 
     def close(self) -> None:
         self._pool.close()
+
+
+def _refusal(answer: httpx2.Response) -> str:
+    """Why an answer is not read; '' if it is. Pages and the key go to the server that was named, and nowhere else;
+    what is small on the wire must be small in memory."""
+    if answer.status_code in _REDIRECTS:
+        return "it sends its callers elsewhere (a redirect), which is not followed"
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        return "the answer is compressed, although it was asked not to be"
+    return ""
 
 
 _FAILURES = (
@@ -178,4 +201,5 @@ def _translated() -> Iterator[None]:
 def make_client() -> httpx2.Client:
     """A client whose requests obey the guard of their thread. No proxy: the server is on this machine or named."""
     timeout = httpx2.Timeout(30.0, connect=_CONNECT_S)
-    return httpx2.Client(transport=_Transport(), timeout=timeout)
+    headers = {"Accept-Encoding": "identity"}
+    return httpx2.Client(transport=_Transport(), timeout=timeout, headers=headers, trust_env=False)
