@@ -20,10 +20,15 @@ class RenderSize:
     height: int
 
 
+LONGEST_SIDE_PX = 32_700
+"""Tesseract reads no image that is wider or higher than 32,767 pixels."""
+
+
 def choose_dpi(
     width_pt: float, height_pt: float, *, dpi: float, min_dpi: float, max_pixels: int
 ) -> RenderSize | None:
-    """The wanted resolution, lowered as far as `max_pixels` demands; None if that falls below `min_dpi`.
+    """The wanted resolution, lowered as far as `max_pixels` and LONGEST_SIDE_PX demand; None if that falls below
+    `min_dpi`.
 
     Sides are in points (1/72 inch). The number of pixels is what costs memory and time, not the resolution:
     a 200000-point page at a modest resolution is still gigabytes (pdftoppm then writes a 1×1 image and exits 0).
@@ -31,7 +36,8 @@ def choose_dpi(
     area_in2 = (width_pt / POINTS_PER_INCH) * (height_pt / POINTS_PER_INCH)
     if not (width_pt > 0 and height_pt > 0 and 0 < area_in2 < math.inf):
         return None
-    chosen = min(dpi, math.floor(math.sqrt(max_pixels / area_in2)))
+    longest_in = max(width_pt, height_pt) / POINTS_PER_INCH
+    chosen = min(dpi, math.floor(math.sqrt(max_pixels / area_in2)), math.floor(LONGEST_SIDE_PX / longest_in))
     if chosen < min_dpi:
         return None
     width = max(1, math.ceil(width_pt / POINTS_PER_INCH * chosen))

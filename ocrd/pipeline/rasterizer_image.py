@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ocrd.domain.documents import MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
+from ocrd.domain.geometry import LONGEST_SIDE_PX
 from ocrd.domain.ink import FAINT_CONTRAST, ink_share
 from ocrd.pipeline.rasterizer import RenderPolicy
 
@@ -244,10 +245,11 @@ def _make_square(page: Image.Image, resolution: tuple[float, float]) -> Image.Im
 
 
 def _limit_size(page: Image.Image, dpi: float, max_pixels: int) -> tuple[Image.Image, float]:
-    pixels = page.width * page.height
-    if pixels <= max_pixels:
+    scale = min(
+        math.sqrt(max_pixels / (page.width * page.height)), LONGEST_SIDE_PX / max(page.width, page.height)
+    )
+    if scale >= 1:
         return page, dpi
-    scale = math.sqrt(max_pixels / pixels)
     size = (max(1, int(page.width * scale)), max(1, int(page.height * scale)))
     return page.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), dpi * scale
 

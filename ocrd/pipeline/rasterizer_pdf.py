@@ -20,7 +20,7 @@ from PIL import Image
 
 from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
-from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize, choose_dpi
+from ocrd.domain.geometry import LONGEST_SIDE_PX, POINTS_PER_INCH, RenderSize, choose_dpi
 from ocrd.domain.ink import FAINT_CONTRAST, ink_share, is_blank
 from ocrd.pipeline.rasterizer import RenderPolicy
 
@@ -136,12 +136,16 @@ def plan_page(number: int, size: tuple[float, float] | None, policy: RenderPolic
     )
     if plan is not None:
         return plan
+    longest_px = max(size) * policy.min_dpi / POINTS_PER_INCH
     megapixels = width_pt * height_pt * (policy.min_dpi / POINTS_PER_INCH) ** 2 / 1e6
+    if longest_px > LONGEST_SIDE_PX and megapixels <= policy.max_page_pixels / 1e6:
+        excess = f"is {longest_px:.0f} pixels long, more than the {LONGEST_SIDE_PX} that can be read"
+    else:
+        excess = f"has {megapixels:.0f} megapixels, more than the {policy.max_page_pixels / 1e6:.0f} allowed"
     return PageFault(
         ReasonCode.RENDER_LIMIT,
         f"page {number} is {width_pt / POINTS_PER_INCH:.0f} × {height_pt / POINTS_PER_INCH:.0f} inches: even at "
-        f"{policy.min_dpi:g} DPI, the lowest that can be read, it has {megapixels:.0f} megapixels, more than the "
-        f"{policy.max_page_pixels / 1e6:.0f} allowed",
+        f"{policy.min_dpi:g} DPI, the lowest that can be read, it {excess}",
     )
 
 

@@ -69,6 +69,7 @@ EXPECTED: dict[str, tuple[set[tuple[str, str]], str | None]] = {
     "giant-box.pdf": ({LIMIT}, None),
     "no-box.pdf": ({BLANK, LOST}, None),
     "hanging.pdf": ({TIMEOUT}, None),
+    "long.png": ({DONE}, "receipt"),
     "many-pixels.png": ({BLANK, LIMIT}, None),
     "stream-bomb.pdf": ({TIMEOUT, LIMIT}, None),
     "image-bomb.pdf": ({TIMEOUT, LIMIT, LOST}, None),

@@ -216,6 +216,15 @@ def many_pixels() -> bytes:
     return png(12_248, 12_248, rows + packer.flush(), depth=1)
 
 
+def long_picture(text: str) -> bytes:
+    """A strip of paper of 33,000 lines of pixels, more than Tesseract reads."""
+    paper = Image.new("L", (WIDTH, 33_000), 255)
+    paper.paste(draw(text), (0, 32_000))
+    file = io.BytesIO()
+    paper.save(file, "PNG", dpi=(100, 100))
+    return file.getvalue()
+
+
 def many_pages() -> bytes:
     """A PDF with 100,000 pages, each of them there."""
     kids = " ".join(f"{3 + n} 0 R" for n in range(TOO_MANY_PAGES))
@@ -336,6 +345,7 @@ def documents() -> dict[str, bytes]:
         "giant-box.pdf": pdf(b"", box="0 0 200000 200000"),
         "no-box.pdf": pdf(b"", box="0 0 0 0"),
         "hanging.pdf": pdf(HANGING),
+        "long.png": long_picture("A long receipt"),
         "many-pixels.png": many_pixels(),
         "stream-bomb.pdf": stream_bomb(),
         "image-bomb.pdf": image_bomb(),

@@ -739,6 +739,17 @@ def test_an_image_larger_than_a_page_may_be_is_scaled_down(make_desk: Callable[[
         assert_is_bar(page)
 
 
+def test_no_page_is_longer_than_the_engine_can_read(desk: Desk) -> None:
+    image = desk.image(bar(size=(400, 40_000)), MediaType.PNG, dpi=(1000, 1000))
+    assert (image.width, image.height) == (327, 32_700)
+    assert image.dpi == pytest.approx(817.5, rel=0.001)
+    page = desk.page(documents.pdf(b"", box="0 0 36 14400"))
+    assert (page.height, page.dpi) == (32_600, 163)
+    fault = desk.render(documents.pdf(b"", box="0 0 36 72000"))[1]
+    assert fault.code is ReasonCode.RENDER_LIMIT
+    assert "is 110000 pixels long, more than the 32700 that can be read" in str(fault)
+
+
 def test_an_image_keeps_its_pixels_however_few(desk: Desk) -> None:
     page = desk.image(Image.new("L", (1, 1), 7), MediaType.PNG)
     assert (page.width, page.height, page.ink) == (1, 1, 0.0)
