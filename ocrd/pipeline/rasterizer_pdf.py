@@ -228,7 +228,7 @@ def _check_image(
         return _explain_missing(number, str(err), complaints, policy)
     if complaints and is_blank(page):  # an image that cannot be decoded leaves white paper
         return PageFault(
-            ReasonCode.RENDER_FAILED, f"page {number}: poppler shows nothing of it ({complaints[0]})"
+            ReasonCode.RENDER_FAILED, f"poppler shows nothing of page {number} ({complaints[0]})"
         )
     return replace(page, notes=complaints)
 

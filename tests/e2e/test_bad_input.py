@@ -23,7 +23,7 @@ from support.running import FINAL, Ocrd, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SETTINGS = {
-    "OCRD_RASTER__PAGE_TIMEOUT_S": "4",
+    "OCRD_RASTER__PAGE_TIMEOUT_S": "5",
     "OCRD_RASTER__MEMORY_MIB": "512",
     "OCRD_ENGINE__PAGE_TIMEOUT_S": "30",
     "OCRD_LIMITS__PAGES": "500",
@@ -31,7 +31,7 @@ SETTINGS = {
 }
 DEADLINE_S = 120.0
 DAEMON_MIB = 150
-ATTEMPTS_S = 20.0
+ATTEMPTS_S = 30.0
 """What reading one document may take: no more than a few times the deadline of a page."""
 
 DONE, BLANK, LOST = ("done", ""), ("done", ""), ("failed", "render_failed")
@@ -70,8 +70,9 @@ EXPECTED: dict[str, tuple[set[tuple[str, str]], str | None]] = {
     "no-box.pdf": ({BLANK, LOST}, None),
     "hanging.pdf": ({TIMEOUT}, None),
     "long.png": ({DONE}, "receipt"),
-    "many-pixels.png": ({BLANK, LIMIT}, None),
+    "many-pixels.png": ({BLANK, LIMIT, TIMEOUT}, None),
     "stream-bomb.pdf": ({TIMEOUT, LIMIT}, None),
+    "slow-to-open.pdf": ({DAMAGED}, None),
     "image-bomb.pdf": ({TIMEOUT, LIMIT, LOST}, None),
     "png-bomb.png": ({("rejected", "too_many_pixels")}, None),
     "png-text-bomb.png": ({DONE}, "comment"),

@@ -176,6 +176,22 @@ def stream_bomb() -> bytes:
     return assemble(objects)
 
 
+def slow_to_open() -> bytes:
+    """A PDF whose catalog lies behind two gigabytes of white space in an object stream: to count its pages takes long."""
+    spaces = zlib.compress(_zeros(4 * A_GIGABYTE_IN_BLOCKS), 9)
+    out, offsets = b"%PDF-1.5\n", []
+    for number, body in (
+        (3, stream("/Type /ObjStm /N 2 /First 2147483647 /Filter [/FlateDecode /FlateDecode]", spaces)),
+        (5, b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 72 36] >>"),
+    ):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    rows = ((0, 0, 65535), (2, 3, 0), (2, 3, 1), (1, offsets[0], 0), (1, len(out), 0), (1, offsets[1], 0))
+    table = b"".join(struct.pack(">BIH", *row) for row in rows)
+    entries = stream("/Type /XRef /Size 6 /W [1 4 2] /Root 1 0 R", table)
+    return out + b"4 0 obj\n%s\nendobj\nstartxref\n%d\n%%%%EOF\n" % (entries, len(out))
+
+
 def image_bomb() -> bytes:
     """A page of normal size with an image of 3.6 gigapixels."""
     return scan("/Filter [/FlateDecode /FlateDecode]", zlib.compress(_zeros(3600), 9), size=(60_000, 60_000))
@@ -348,6 +364,7 @@ def documents() -> dict[str, bytes]:
         "long.png": long_picture("A long receipt"),
         "many-pixels.png": many_pixels(),
         "stream-bomb.pdf": stream_bomb(),
+        "slow-to-open.pdf": slow_to_open(),
         "image-bomb.pdf": image_bomb(),
         "png-bomb.png": png_bomb(),
         "png-text-bomb.png": png_text_bomb("A comment too long"),
@@ -403,8 +420,10 @@ TOO_LONG: tuple[bytes, ...] = (b"n" * 251 + b".png", "я".encode() * 125 + b".pn
 def make_things(folder: Path, outside: Path) -> list[str]:
     """Things that are no files, and links out of the folder and in circles; the names of those that could be made."""
     os.mkfifo(folder / "pipe.pdf")
+    opened = os.open(folder, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as one:
-        one.bind(os.path.relpath(folder / "socket.pdf"))
+        one.bind(f"/proc/self/fd/{opened}/socket.pdf")  # a socket's path is short
+    os.close(opened)
     (folder / "folder.pdf").mkdir()
     for name, target in (
         ("outside.pdf", outside / "secret.pdf"),

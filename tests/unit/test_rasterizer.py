@@ -280,7 +280,7 @@ def test_white_paper_is_no_blank_page_when_poppler_complains(desk: Desk) -> None
     lost = pages[2]
     assert isinstance(lost, PageFault)
     assert lost.code == ReasonCode.RENDER_FAILED
-    assert "shows nothing of it" in str(lost)
+    assert "shows nothing of page 2 (" in str(lost)
     assert isinstance(pages[1], PageImage)
     assert isinstance(pages[3], PageImage)
 
