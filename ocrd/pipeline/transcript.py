@@ -41,7 +41,8 @@ def to_txt(pages: Iterable[PageText]) -> Iterator[str]:
 def _page_text(page: PageText) -> str:
     """A form feed inside a page would pass for the end of it, and a line like a gap's for a gap."""
     if page.recognition is not None:
-        return _OUR_LINE.sub(r"\1\[ocrd:", page.recognition.text.strip("\n").replace(FORM_FEED, "\n"))
+        text = _LINE_END.sub("\n", _without_controls(page.recognition.text.strip("\n")))
+        return _OUR_LINE.sub(r"\1\[ocrd:", text)
     return "" if page.blank else gap(page)
 
 
@@ -75,6 +76,19 @@ _OUR_GAP = re.compile(r"\\?\[ocrd:")
 _HARMLESS_TAGS = (
     "table|thead|tbody|tfoot|caption|colgroup|col|tr|td|th|br|p|b|i|u|s|em|strong|small|span|sup|sub|ul|ol|li"
 )
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
+"""What is neither text nor the end of a line: a terminal would take orders from it."""
+_TAG = re.compile(rf"<(/?)({_HARMLESS_TAGS})(\s[^<>]*)?/?>", re.IGNORECASE)
+_SPAN = re.compile(
+    r"""(?<!\S)(?:colspan|rowspan)\s*=\s*(?:"\d{1,4}"|'\d{1,4}'|\d{1,4})(?![^\s/])""", re.IGNORECASE
+)
+_LINK = re.compile(r"(?P<formula>\$\$.+?\$\$|\$[^$\n]+\$)|(?:(?<!\\)(?:\\\\)*+\](?=[(:])|!(?=\[))", re.DOTALL)
+"""What makes a picture or a link of the brackets before or behind it, or is a formula."""
+_LINK_IN_FORMULA = re.compile(r"\](?=[(:])|!(?=\[)")
+_ACTIVE_TEX = re.compile(
+    r"\\(?=(?:href|url|includegraphics|html[A-Za-z]+|require|input|include|write|openin|style|class|cssId)\s*[{\[])"
+)
+"""LaTeX that opens, loads or changes things: MathJax and TeX carry it out."""
 _FOREIGN_TAG = re.compile(rf"<(?=[!?/a-zA-Z])(?!/?(?:{_HARMLESS_TAGS})(?:\s[^<>]*)?/?>)", re.IGNORECASE)
 """What could hide what stands behind it, run, or pass for the comment of a page: `<!-- page 2 -->`, `<script>`."""
 _FENCE = re.compile(r"(```+)([^`]*)|(~~~+)(.*)")
@@ -83,14 +97,20 @@ _LINE_END = re.compile(r"\r\n?|\f")
 _EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
+def _without_controls(text: str) -> str:
+    return _CONTROLS.sub("�", text)
+
+
 def _escaped(block: Block) -> str:
-    return "  \n".join(escape_markdown(line) for line in block.text.splitlines() if line.strip())
+    lines = _without_controls(block.text).splitlines()
+    return "  \n".join(escape_markdown(line) for line in lines if line.strip())
 
 
 def _own_markdown(block: Block, tables: TableStyle) -> str:
     """A block whose text is Markdown, a formula in LaTeX, or a table in HTML. What could pass for a mark of ours, or
-    hide one, is defused."""
-    text = _OUR_GAP.sub("&#91;ocrd:", _LINE_END.sub("\n", block.text).strip())
+    hide one, or load, open or run anything, is defused."""
+    text = _LINE_END.sub("\n", _without_controls(block.text)).strip()
+    text = _OUR_GAP.sub("&#91;ocrd:", _ACTIVE_TEX.sub(r"\\ ", text))
     if block.category == FORMULA:
         return _formula(text)
     parts = [shown for piece in split_tables(text) if (shown := _piece(piece, tables))]
@@ -101,7 +121,8 @@ def _own_markdown(block: Block, tables: TableStyle) -> str:
 
 def _formula(text: str) -> str:
     """Blanks mean nothing in LaTeX: behind a `<` one keeps it from beginning a tag."""
-    text = _without_open_fence(re.sub(r"<(?=[!?/a-zA-Z])", "< ", text))
+    text = _LINK_IN_FORMULA.sub(r"\g<0> ", re.sub(r"<(?=[!?/a-zA-Z])", "< ", text))
+    text = _without_open_fence(text)
     if not text or "$" in text or text.startswith(("\\[", "\\(")):
         return text
     return f"$$\n{text}\n$$"
@@ -110,11 +131,27 @@ def _formula(text: str) -> str:
 def _piece(piece: Piece, tables: TableStyle) -> str:
     pipe = to_pipe(piece.table) if piece.table is not None and tables == "pipe" else None
     if pipe is not None:
-        return pipe
-    source = _FOREIGN_TAG.sub("&lt;", piece.source.strip())
+        return _without_links(pipe)
+    source = _TAG.sub(_bare_tag, _FOREIGN_TAG.sub("&lt;", piece.source.strip()))
     if piece.table is None:
-        return _without_open_fence(source)
+        return _without_open_fence(_without_links(source))
     return _html_table(source)
+
+
+def _bare_tag(tag: re.Match[str]) -> str:
+    """A tag with no attributes but those that make a cell larger: others run, load or hide things."""
+    spans = "".join(f" {span}" for span in _SPAN.findall(tag[3] or ""))
+    return f"<{tag[1]}{tag[2]}{spans}>"
+
+
+def _without_links(text: str) -> str:
+    """Pictures and links as the characters that they were written with: nothing of them is loaded or opened."""
+    return _LINK.sub(_defused, text)
+
+
+def _defused(mark: re.Match[str]) -> str:
+    """Behind a backslash a bracket is just one; within a formula a blank does it, which means nothing there."""
+    return f"{mark[0]}\\" if mark["formula"] is None else _LINK_IN_FORMULA.sub(r"\g<0> ", mark[0])
 
 
 def _html_table(source: str) -> str:
