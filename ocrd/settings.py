@@ -10,6 +10,7 @@ import difflib
 import json
 import math
 import os
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -98,7 +99,11 @@ class VllmSettings:
         "", "Where it listens, with /v1: http://127.0.0.1:8000/v1; empty: ocrd starts one ([server])."
     )
     model: str = _option("", "The name it serves the model under; empty: the only one it has.")
-    api_key: str = _option("", "Sent with every request; empty: none.", secret=True)
+    api_key: str = _option(
+        "",
+        "Sent with every request; empty: none. A settings file that holds it must have the mode 0600.",
+        secret=True,
+    )
     family: str = _option(
         "",
         "`dots.ocr`, `qwen2-vl`, `qwen3-vl`, `openai-compatible`; empty: told by the model's name.",
@@ -313,7 +318,23 @@ def load(config: str | None = None, env: Mapping[str, str] | None = None) -> Set
     path = find_file(config, env)
     if path is not None:
         settings = _apply_file(settings, path)
-    return _apply_variables(settings, env)
+    settings = _apply_variables(settings, env)
+    if "@" in settings.vllm.base_url.partition("://")[2].partition("/")[0]:
+        origin = settings.origins["vllm.base_url"]
+        raise ConfigError(  # the address is told in logs, by `ocrd status` and in messages
+            f"{origin}: vllm.base_url holds a name or a password", hint="put the key into OCRD_VLLM__API_KEY"
+        )
+    return settings
+
+
+def secret_variables() -> frozenset[str]:
+    """The variables whose values no other program shall see."""
+    return frozenset(
+        f"{ENV_PREFIX}{section}__{option.name}".upper()
+        for section, _, options in sections()
+        for option in options
+        if option.metadata["secret"]
+    )
 
 
 def find_file(config: str | None, env: Mapping[str, str]) -> str | None:
@@ -345,6 +366,7 @@ def state_dir(settings: Settings, env: Mapping[str, str] | None = None) -> str:
 def _apply_file(settings: Settings, path: str) -> Settings:
     try:
         with open(path, encoding="utf-8-sig") as file:  # Notepad puts a byte order mark in front
+            mode = os.fstat(file.fileno()).st_mode
             data = tomllib.loads(file.read())
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{path}: this is not valid TOML: {err}") from err
@@ -357,6 +379,11 @@ def _apply_file(settings: Settings, path: str) -> Settings:
             )
         for key, value in values.items():
             settings = settings.with_value(section, key, value, path)
+            if value and mode & 0o077 and _find_option(section, key, path).metadata["secret"]:
+                raise ConfigError(
+                    f"{path}: {section}.{key} is a secret, and others may read this file (mode {mode & 0o777:04o})",
+                    hint=f"chmod 600 {shlex.quote(path)}; or put it into ${ENV_PREFIX}{section.upper()}__{key.upper()}",
+                )
     return settings
 
 
@@ -413,7 +440,8 @@ def _check(option: Field[Any], value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{where} must be {_KIND_NAMES[kind]}, not {value!r}")
+        shown = "what stands there" if option.metadata["secret"] else repr(value)
+        raise ConfigError(f"{where} must be {_KIND_NAMES[kind]}, not {shown}")
     _check_range(option, value, where)
     return value
 

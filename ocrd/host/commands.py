@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+from ocrd import settings
 from ocrd.domain.errors import Stopped
 
 STDERR_TAIL = 4096
@@ -72,6 +73,12 @@ def describe_exit(returncode: int | None) -> str:
     return f"signal {-returncode}"
 
 
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    """What a program gets: our variables but for the secrets, and more."""
+    secrets = settings.secret_variables()
+    return {name: value for name, value in os.environ.items() if name not in secrets} | dict(more or {})
+
+
 def run(
     argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None, stdin: str | None = None
 ) -> Result:
@@ -86,7 +93,7 @@ def run(
             check=False,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            env=None if env is None else {**os.environ, **env},
+            env=_environment(env),
         )
     except (FileNotFoundError, PermissionError) as err:
         raise CommandMissing(argv[0]) from err
@@ -105,7 +112,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, **(env or {})},
+            env=_environment(env),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
