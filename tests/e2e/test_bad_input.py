@@ -361,3 +361,31 @@ def test_the_daemon_stayed_small_and_ends_well_with_nothing_left(run: Run) -> No
     assert not work.exists() or list(work.rglob("*")) == []
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "no child is left", 10)
     assert run.ocrd.command("db", "check").returncode == 0
+
+
+def test_a_document_that_becomes_something_else_before_it_is_read_harms_nothing(ocrd: Ocrd) -> None:
+    secret = paper.write_pdf(ocrd.folder / "secret.pdf", "Secret outside")
+    gone = {"link.pdf", "pipe.pdf", "folder.pdf"}
+    ocrd.start()
+    ocrd.command("pause")
+    for name in (*gone, "longer.pdf", "shorter.pdf"):
+        paper.write_pdf(ocrd.inbox / name, f"Text of {name}")
+    wait_until(lambda: len(ocrd.jobs()) == len(gone) + 2, "all of them are taken in")
+    for name in gone:
+        (ocrd.inbox / name).unlink()
+    (ocrd.inbox / "link.pdf").symlink_to(secret)
+    os.mkfifo(ocrd.inbox / "pipe.pdf")
+    (ocrd.inbox / "folder.pdf").mkdir()
+    with (ocrd.inbox / "longer.pdf").open("ab") as file:
+        file.write(b"\n% more\n")
+    os.truncate(ocrd.inbox / "shorter.pdf", 500)
+    ocrd.command("resume")
+    for name in gone:
+        assert ocrd.await_state(name)["reason_code"] == "file_gone"
+        assert not (ocrd.inbox / f"{name}.txt").exists()
+    wait_until(lambda: ocrd.jobs()["longer.pdf"]["revision"] == 2, "the longer file is taken in anew")
+    assert ocrd.await_state("longer.pdf")["state"] == "done"
+    wait_until(lambda: ocrd.jobs()["shorter.pdf"]["revision"] == 2, "the shorter file is taken in anew")
+    assert ocrd.await_state("shorter.pdf")["reason_code"] == "damaged"
+    assert ocrd.leftovers() == []
+    assert ocrd.stop() == 0
