@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Sequence
@@ -76,10 +75,15 @@ class Finisher:
         return self._commit(job, Ending(DocumentState.CANCELLED, code, reason))
 
     def reject(self, job_id: int, path: bytes, code: ReasonCode, reason: str, hint: str) -> Ending:
-        """End a document that can never work, with its error file."""
+        """End a document that can never work, with its error file. Raises ServerFault when the disk is full: the
+        document can be rejected later."""
         written: tuple[bytes, ...] = ()
-        with contextlib.suppress(OSError):  # a read-only inbox: the reason stands in the store in any case
+        try:
             written = self._publisher.write_error(path, job_id, code=code, reason=reason, hint=hint).written
+        except OSError as err:
+            if err.errno in _OUT_OF_SPACE:
+                raise ServerFault(NO_SPACE + files.display_name(path)) from err
+            # a read-only inbox: the reason stands in the store in any case
         ending = Ending(DocumentState.REJECTED, code, reason, written)
         self._documents.finish(job_id, ending.state, code=code, reason=reason, written=written)
         return ending

@@ -107,18 +107,24 @@ class Landing:
     def reject(self, document: OpenDocument, code: ReasonCode, reason: str, hint: str) -> None:
         """End a document that can never work."""
         document.finishing = True
-        self._closed(document, self._finisher.reject(document.job.id, document.job.path, code, reason, hint))
+        self._close(
+            document, lambda: self._finisher.reject(document.job.id, document.job.path, code, reason, hint)
+        )
 
     def _finish(self, document: OpenDocument) -> None:
         ending = document.ending
         if ending is not None and ending[0] in _SOURCE_CODES and self.source_problem(document) is None:
             self._release(document)  # touched, or away for a moment: the same content is there again
             return
+        if ending is not None:
+            self._close(document, lambda: self._finisher.cancel(document.job, *ending))
+        else:
+            self._close(document, lambda: self._finisher.finish(document.job))
+
+    def _close(self, document: OpenDocument, finish: Callable[[], Ending]) -> None:
+        """End it, or leave it for later where the disk is full."""
         try:
-            if ending is not None:
-                ended = self._finisher.cancel(document.job, *ending)
-            else:
-                ended = self._finisher.finish(document.job)
+            ended = finish()
         except ServerFault as err:
             self.rest(str(err))
             self._release(document)

@@ -18,7 +18,7 @@ from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.worker import Worker
 from ocrd.domain.documents import FileIdentity
-from ocrd.domain.errors import ReasonCode, SourceChanged
+from ocrd.domain.errors import ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.ports import Clock
 from ocrd.host import files, mounts
@@ -375,7 +375,11 @@ class Receiver:
 
     def _reject(self, document_id: int, arrival: Arrival) -> None:
         assert arrival.rejected is not None
-        ending = self._parts.finisher.reject(document_id, arrival.path, *arrival.rejected)
+        try:
+            ending = self._parts.finisher.reject(document_id, arrival.path, *arrival.rejected)
+        except ServerFault:  # no room for the error file: the worker looks into it again, and says so
+            self._parts.documents.release(document_id)
+            return
         log.warning(
             "document_rejected",
             document=document_id,

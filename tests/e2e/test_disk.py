@@ -63,6 +63,16 @@ def test_a_text_that_has_no_room_beside_its_document_is_written_later(ocrd: Ocrd
     assert ocrd.stop() == 0
 
 
+def test_the_reason_that_has_no_room_beside_its_document_is_written_later(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_FAULT"] = "file.sync:enospc:1-2"
+    (ocrd.inbox / "torn.pdf").write_bytes(b"%PDF-1.4\nnothing more\n")
+    ocrd.start()
+    ocrd.await_state("torn.pdf", "rejected")
+    assert "damaged" in (ocrd.inbox / "torn.pdf.ocrd-error.txt").read_text()
+    assert ocrd.leftovers() == []
+    assert ocrd.stop() == 0
+
+
 def test_a_run_once_on_a_full_store_ends_with_a_reason(ocrd: Ocrd) -> None:
     ocrd.env["OCRD_FAULT"] = "page.land.commit:enospc:1-100000"
     paper.write_png(ocrd.inbox / "one.png", "Hello")

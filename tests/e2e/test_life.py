@@ -33,7 +33,7 @@ from ocrd.store import schema
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 EXAMPLES = int(os.environ.get("OCRD_TEST_LIVES", "20"))
-STEPS = 40
+STEPS = 60
 
 EVERY_PATH = ["a.pdf", "b.pdf", "c.pdf", "sub/a.pdf", "sub/deep/d.pdf"]
 PATHS = st.sampled_from(EVERY_PATH)
@@ -85,11 +85,20 @@ class LifeMachine(RuleBasedStateMachine):
         self.model = Model()
         self.aside: dict[str, Paper] = {}
 
-    @initialize(watch=st.sampled_from(["auto", "polling"]))
-    def begin(self, watch: str) -> None:
+    @initialize(
+        watch=st.sampled_from(["auto", "polling"]),
+        papers=st.dictionaries(PATHS, PAPERS, min_size=2, max_size=5),
+    )
+    def begin(self, watch: str, papers: dict[str, Paper]) -> None:
+        """Some files lie there already."""
         self.watch = watch
+        for path, paper in papers.items():
+            self.drop(path, paper)
         self.life.configure(formats=("txt", "md"), watch=watch)
         self.life.start()
+
+    def _one_of(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.model.files)))
 
     # --- what people do with files ---
 
@@ -114,42 +123,50 @@ class LifeMachine(RuleBasedStateMachine):
         self.life.touch_at(target)
         self.model.put(path, paper)
 
-    @rule(path=PATHS, new=PATHS)
-    def rename(self, path: str, new: str) -> None:
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), new=PATHS)
+    def rename(self, data: st.DataObject, new: str) -> None:
         """To another name, into another folder, over another file."""
-        if path in self.model.files and path != new:
+        path = self._one_of(data)
+        if path != new:
             (self.life.inbox / new).parent.mkdir(parents=True, exist_ok=True)
             (self.life.inbox / path).rename(self.life.inbox / new)
             self.model.put(new, self.model.files.pop(path))
 
-    @rule(path=PATHS)
-    def delete(self, path: str) -> None:
-        if self.model.files.pop(path, None):
-            (self.life.inbox / path).unlink()
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        path = self._one_of(data)
+        del self.model.files[path]
+        (self.life.inbox / path).unlink()
 
-    @rule(path=PATHS)
-    def take_away(self, path: str) -> None:
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data())
+    def take_away(self, data: st.DataObject) -> None:
         """Out of the inbox; it may come back, with its times as they were."""
-        if path in self.model.files:
-            (self.life.inbox / path).rename(self.life.outside / path.replace("/", "_"))
-            self.aside[path] = self.model.files.pop(path)
+        path = self._one_of(data)
+        (self.life.inbox / path).rename(self.life.outside / path.replace("/", "_"))
+        self.aside[path] = self.model.files.pop(path)
 
-    @rule(path=PATHS)
-    def bring_back(self, path: str) -> None:
-        if path in self.aside:
-            (self.life.inbox / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.life.outside / path.replace("/", "_")).rename(self.life.inbox / path)
-            self.model.put(path, self.aside.pop(path))
+    @precondition(lambda self: self.aside)
+    @rule(data=st.data())
+    def bring_back(self, data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(self.aside)))
+        (self.life.inbox / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.life.outside / path.replace("/", "_")).rename(self.life.inbox / path)
+        self.model.put(path, self.aside.pop(path))
 
-    @rule(path=PATHS)
-    def touch(self, path: str) -> None:
-        if path in self.model.files:
-            self.life.touch_at(self.life.inbox / path)
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data())
+    def touch(self, data: st.DataObject) -> None:
+        self.life.touch_at(self.life.inbox / self._one_of(data))
 
-    @rule(path=PATHS, new=PATHS)
-    def copy(self, path: str, new: str) -> None:
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), new=PATHS)
+    def copy(self, data: st.DataObject, new: str) -> None:
         """A duplicate."""
-        if path in self.model.files and path != new:
+        path = self._one_of(data)
+        if path != new:
             self.life.drop(new, self.model.files[path].content)
             self.model.put(new, self.model.files[path])
 
@@ -221,19 +238,23 @@ class LifeMachine(RuleBasedStateMachine):
         """A format that is not wanted any more is not missed, nor taken away."""
         self.life.configure(formats=formats, watch=self.watch)
         self.life.signal(signal.SIGHUP)
-        self.model.may_lack |= {f"{path}.md" for path in EVERY_PATH}
+        self.model.may_be_old |= {f"{path}.md" for path in EVERY_PATH}
 
     @rule(verb=st.sampled_from(["pause", "resume", "resume"]))
     def pause_or_resume(self, verb: str) -> None:
         self.life.order(verb)
 
-    @rule(path=PATHS)
-    def cancel(self, path: str) -> None:
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        path = self._one_of(data)
         if self.life.order("cancel", path=str(self.life.inbox / path)):
             self.model.cancelled.add(path)
 
-    @rule(path=PATHS, again=st.booleans())
-    def retry(self, path: str, again: bool) -> None:
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), again=st.booleans())
+    def retry(self, data: st.DataObject, again: bool) -> None:
+        path = self._one_of(data)
         self.life.order("retry", path=str(self.life.inbox / path), again=again)
 
     @rule(name=st.sampled_from(Faults.NAMES))
@@ -254,10 +275,19 @@ class LifeMachine(RuleBasedStateMachine):
         """Let the daemon have its time."""
         time.sleep(seconds)
 
+    @precondition(lambda self: self.life.pid is not None)
+    @rule()
+    def wait_for_rest(self) -> None:
+        """Until everything is done, or for a while where something is in the way."""
+        end = time.monotonic() + 1.5
+        while self.life.alive and self.life.unfinished(self.model) and time.monotonic() < end:
+            time.sleep(0.02)
+
     # --- what must hold ---
 
     @invariant()
     def nothing_is_touched(self) -> None:
+        time.sleep(0.02)  # a scan is as far from the next one
         _ = self.life.alive
         assert self.life.disturbed(self.model) == []
 
