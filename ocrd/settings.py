@@ -169,6 +169,12 @@ class ServerSettings:
     idle_stop_after_s: float = _option(
         0.0, "The GPU is given back after so many seconds without a page; 0: never.", low=0
     )
+    yield_below_mib: int = _option(
+        0,
+        "With less GPU memory free than this, another program needs it: the server is stopped until there is room for "
+        "both; 0: never.",
+        low=0,
+    )
     stop_on_exit: bool = _option(
         False, "Stop the container when ocrd ends; else the next ocrd takes it over."
     )

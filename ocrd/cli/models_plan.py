@@ -11,7 +11,7 @@ from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings, print_json
 from ocrd.domain.errors import ExitCode, UsageError
-from ocrd.domain.planning import LEGIBLE_PIXELS, Card, Plan, make_plan
+from ocrd.domain.planning import LEGIBLE_PIXELS, Card, Plan, make_plan, reserve_of
 from ocrd.host.wsl import is_wsl
 from ocrd.serving import gpu, hf_cache
 from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog, uncatalogued
@@ -150,7 +150,9 @@ def _plan(entry: CatalogEntry, cached: CachedModel | None, card: Card, settings:
         card,
         budget_mib=settings.server.vram_budget_mib,
         budget_share=settings.server.vram_budget_share,
-        reserve_mib=settings.server.vram_reserve_mib,
+        reserve_mib=reserve_of(
+            card, settings.server.vram_reserve_mib or None, yield_below_mib=settings.server.yield_below_mib
+        ),
     )
     wishes = replace(
         wishes,

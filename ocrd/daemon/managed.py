@@ -178,7 +178,13 @@ def build_managed(
     runtime = DockerRuntime(settings.server.docker_host)
     planner = build_planner(settings, runtime, catalog)
     clients = Clients(options, families, promises)
-    server = ModelServer(runtime, planner, check=clients.check, patience=patience_of(settings))
+    server = ModelServer(
+        runtime,
+        planner,
+        check=clients.check,
+        patience=patience_of(settings),
+        yield_below_mib=settings.server.yield_below_mib,
+    )
     main, fallback = chosen_models(settings)
 
     return Managed(

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from ocrd.domain.geometry import TOKEN_MARGIN
 from ocrd.domain.serving import Failure
 
+YIELD_MARGIN_MIB = 256
+"""What a desktop takes and gives back all the time."""
 MIB = 2**20
 
 
@@ -223,10 +225,16 @@ def make_plan(model: str, shape: ModelShape, card: Card, wishes: Wishes) -> Plan
     return _not_fitting(last)
 
 
+def reserve_of(card: Card, asked_mib: int | None = None, *, yield_below_mib: int = 0) -> int:
+    """What stays free for others, in MiB: what was asked for, or what is usual on such a machine. A server that yields
+    below some MiB leaves a little more than these itself, or it would yield to nobody."""
+    usual = WSL_RESERVE_MIB if card.is_wsl else LINUX_RESERVE_MIB
+    asked = usual if asked_mib is None else max(0, asked_mib)
+    return max(asked, yield_below_mib + YIELD_MARGIN_MIB if yield_below_mib else 0)
+
+
 def _reserve(card: Card, wishes: Wishes) -> int:
-    if wishes.reserve_mib is not None:
-        return max(0, wishes.reserve_mib)
-    return WSL_RESERVE_MIB if card.is_wsl else LINUX_RESERVE_MIB
+    return reserve_of(card, wishes.reserve_mib)
 
 
 def _limit(card: Card, wishes: Wishes, reserve: int) -> int:
@@ -455,6 +463,9 @@ def _no_context(model: str, shape: ModelShape, card: Card, wishes: Wishes, limit
 
 # --- after a start ------------------------------------------------------------------------------------------
 
+LARGEST_SCALE = 4.0
+"""The estimates of activations are right within a factor of two for the cards and models that were measured."""
+
 
 def measure(
     plan: Plan,
@@ -462,6 +473,7 @@ def measure(
     weights_mib: float | None = None,
     available_kv_mib: float | None = None,
     taken_mib: float | None = None,
+    previous: Measured | None = None,
 ) -> Measured:
     """What a start with this plan has shown; put into `Wishes.measured`, it takes the place of the estimates.
 
@@ -469,23 +481,26 @@ def measure(
     out and tells only if the size of the KV cache was not fixed: what the utilization leaves. `taken_mib`: by how much
     the card's free memory fell until the server had read its first page, for a KV cache of fixed size. Either tells
     the part that is not KV cache: it counts as weights, overhead as estimated, and activations. With neither, only
-    the weights are corrected.
+    the weights are corrected. `previous` is what the plan itself was made with. What is beyond `LARGEST_SCALE` is taken
+    for another program's that came or went meanwhile, and only the weights are corrected.
     """
     weights = math.ceil(plan.terms.weights if weights_mib is None else weights_mib)
+    planned_scale = 1.0 if previous is None else previous.activation_scale
+    as_planned = Measured(
+        weights_mib=weights, overhead_mib=plan.terms.overhead, activation_scale=planned_scale
+    )
     if available_kv_mib is not None:
         fixed = max(0.0, plan.gpu_memory_utilization * plan.total_mib - available_kv_mib)
     elif taken_mib is not None:
         fixed = max(0.0, taken_mib - plan.kv_cache_mib)
     else:
-        return Measured(weights_mib=weights, overhead_mib=plan.terms.overhead, activation_scale=1.0)
+        return as_planned
     rest = max(0.0, fixed - weights - plan.terms.cudagraphs)
     overhead = min(math.ceil(rest), plan.terms.overhead)
-    activations = max(1, plan.terms.activations)
-    return Measured(
-        weights_mib=weights,
-        overhead_mib=overhead,
-        activation_scale=max(0.0, rest - overhead) / activations,
-    )
+    scale = planned_scale * max(0.0, rest - overhead) / max(1, plan.terms.activations)
+    if scale > LARGEST_SCALE:
+        return as_planned
+    return Measured(weights_mib=weights, overhead_mib=overhead, activation_scale=scale)
 
 
 WSL_STEP = 0.08

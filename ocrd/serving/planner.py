@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ConfigError, OcrdError, ServiceMissing
-from ocrd.domain.planning import Card, Plan, Wishes, make_plan, stepped_down
+from ocrd.domain.planning import Card, Measured, Plan, Wishes, make_plan, measure, reserve_of, stepped_down
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import Diagnosis, Failure, Image
 from ocrd.host import mounts, wsl
@@ -121,7 +121,8 @@ class CataloguePlanner:
             return None
         if order.spec.hash != spec:
             return None
-        return replace(order, details={**order.details, "plan": plan, "wishes": good.details.get("wishes")})
+        kept = {key: good.details[key] for key in ("plan", "wishes", _MEASURED) if key in good.details}
+        return replace(order, details={**order.details, **kept})
 
     def _order(
         self,
@@ -222,7 +223,7 @@ class CataloguePlanner:
         self._wishes[model] = replace(wishes, free_mib=None)
         if not plan.fits:
             hint = "close programs that use the GPU, or choose a smaller model: ocrd models plan"
-            raise _refusal(Failure.VRAM_BUSY, plan.reason, hint, lasting=False)
+            raise _refusal(Failure.VRAM_BUSY, plan.reason, hint)
         self._plans[model] = plan
         return plan
 
@@ -246,7 +247,8 @@ class CataloguePlanner:
         ):
             return first
         kept = {key: good.details["wishes"][key] for key in _KEPT_WISHES if key in good.details["wishes"]}
-        return replace(first, **kept)
+        measured = good.details.get(_MEASURED)
+        return replace(first, **kept, measured=None if measured is None else Measured(**measured))
 
     def first_wishes(self, entry: CatalogEntry) -> Wishes:
         """What is asked of the plan before anything was tried."""
@@ -257,7 +259,9 @@ class CataloguePlanner:
                 card,
                 budget_mib=settings.vram_budget_mib,
                 budget_share=settings.vram_budget_share,
-                reserve_mib=settings.vram_reserve_mib,
+                reserve_mib=reserve_of(
+                    card, settings.vram_reserve_mib or None, yield_below_mib=settings.yield_below_mib
+                ),
             )
         return replace(
             usual, max_num_seqs=min(usual.max_num_seqs, settings.max_num_seqs), eager=settings.eager
@@ -275,12 +279,23 @@ class CataloguePlanner:
         self._wishes[model] = smaller
         return True
 
-    def worked(self, order: StartOrder, seen: StartupLog) -> None:
-        """The server of this order became ready."""
-        log.debug("plan_worked", model=order.model, measured=seen.measured)
-        wishes = self._wishes.get(order.model)
-        if wishes is not None:
-            self._wishes[order.model] = replace(wishes, taken=wishes.taken - {"free"})
+    def worked(self, order: StartOrder, seen: StartupLog, *, taken_mib: int | None) -> Mapping[str, Any]:
+        """The server of this order became ready: what it measured takes the place of the estimates from now on. A server
+        that was taken over has told it at its own start."""
+        plan, wishes = self._plans.get(order.model), self._wishes.get(order.model)
+        if plan is None or wishes is None or order.details.get("plan") != asdict(plan):
+            return {}
+        told = seen.measured
+        measured = measure(
+            plan,
+            weights_mib=_in_mib(told.weights_gib),
+            available_kv_mib=None if plan.kv_cache_mib else _in_mib(told.kv_gib),
+            taken_mib=taken_mib,
+            previous=wishes.measured,
+        )
+        log.debug("plan_worked", model=order.model, told=told, taken_mib=taken_mib, measured=measured)
+        self._wishes[order.model] = replace(wishes, taken=wishes.taken - {"free"}, measured=measured)
+        return {_MEASURED: asdict(measured)}
 
     def free_mib(self) -> int | None:
         """Free memory of the GPU now; None without one."""
@@ -349,8 +364,8 @@ def choose_image(settings: ServerSettings, runtime: ContainerRuntime) -> tuple[I
         raise _refusal(Failure.IMAGE_MISSING, str(err), err.hint) from err
 
 
-def _refusal(failure: Failure, message: str, hint: str, *, lasting: bool = True) -> Refusal:
-    return Refusal(Diagnosis(failure=failure, message=message, hint=hint), lasting=lasting)
+def _refusal(failure: Failure, message: str, hint: str) -> Refusal:
+    return Refusal(Diagnosis(failure=failure, message=message, hint=hint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +391,7 @@ class _Sizes:
         return cls(**{name: plan[name] for name in _SIZES})
 
 
+_MEASURED = "measured_plan"
 _SIZES = ("max_model_len", "max_num_seqs", "max_pixels", "gpu_memory_utilization", "kv_cache_mib", "eager")
 _KEPT_WISHES = ("max_pixels", "prompt_tokens", "answer_tokens", "max_num_seqs", "eager", "budget_mib")
 """What a ladder of failed starts may have made smaller."""
@@ -386,6 +402,10 @@ def _plain(wishes: Wishes | None) -> dict[str, Any] | None:
     if wishes is None:
         return None
     return {name: getattr(wishes, name) for name in _KEPT_WISHES}
+
+
+def _in_mib(gib: float | None) -> float | None:
+    return None if gib is None else gib * 1024.0
 
 
 def _phases(known: PastStart | None) -> dict[StartPhase, float]:

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from urllib.parse import urlsplit
 
 from ocrd.domain.ports import ContainerRuntime
@@ -93,10 +93,12 @@ class Running:
     @contextlib.contextmanager
     def followed(self, startup: StartupLog) -> Iterator[None]:
         """Read its log meanwhile."""
-        Thread(target=self._read_log, args=(startup,), name="container-log", daemon=True).start()
+        enough = Event()
+        Thread(target=self._read_log, args=(startup, enough), name="container-log", daemon=True).start()
         try:
             yield
         finally:
+            enough.set()
             self._runtime.stop_following(self._id)
 
     def remove(self, timeout_s: float) -> None:
@@ -125,9 +127,11 @@ class Running:
                 self._end, self._gone = container, container is None
                 self._changed.notify_all()
 
-    def _read_log(self, startup: StartupLog) -> None:
+    def _read_log(self, startup: StartupLog, enough: Event) -> None:
         with contextlib.suppress(ContainerFault):  # whoever asks the engine next hears of it
             for chunk in self._runtime.follow(self._id):
+                if enough.is_set():  # it began to follow after it was told to stop
+                    return
                 with self._changed:
                     startup.feed(chunk, time.monotonic())
 

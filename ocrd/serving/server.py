@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Condition, Event, Thread
 from typing import Any, Protocol
@@ -54,13 +54,11 @@ class StartOrder:
 
 
 class Refusal(OcrdError):
-    """There is nothing to start: the plan does not fit, or something it needs is missing. `lasting` says that only a
-    change (of settings, cache, image) can mend it."""
+    """There is nothing to start: the plan does not fit, or something it needs is missing."""
 
-    def __init__(self, diagnosis: Diagnosis, *, lasting: bool) -> None:
+    def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis.message, hint=diagnosis.hint)
         self.diagnosis = diagnosis
-        self.lasting = lasting
 
 
 class Planner(Protocol):
@@ -76,8 +74,9 @@ class Planner(Protocol):
     def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
         """Whether the next order will be a smaller one, because of this failure."""
 
-    def worked(self, order: StartOrder, seen: StartupLog) -> None:
-        """The server of this order became ready: the plan that worked is remembered."""
+    def worked(self, order: StartOrder, seen: StartupLog, *, taken_mib: int | None) -> Mapping[str, Any]:
+        """The server of this order became ready, and took so much of the GPU's memory, if that was seen. What is to be
+        remembered of it beside the order's own details."""
 
     def free_mib(self) -> int | None:
         """Free memory of the GPU now; None without one."""
@@ -124,6 +123,8 @@ class Patience:
     """For the GPU's memory to be given back."""
     refused_s: float = 60.0
     """Until a plan that was refused is looked at again."""
+    look_s: float = WATCH_S
+    """Between two looks at a server that is ready."""
     idle_stop_s: float = 0.0
     """Without a request until the GPU is given back; 0: never."""
     good_s: float = 600.0
@@ -140,12 +141,16 @@ class ModelServer:
         *,
         check: Check,
         patience: Patience | None = None,
+        yield_below_mib: int = 0,
     ) -> None:
+        """`yield_below_mib`: with less than this free on the GPU, another program needs it, and gets it; 0: never."""
         self._runtime = runtime
         self._planner = planner
         self._check = check
         self._records: Records | None = None
         self._patience = patience or Patience()
+        self._yield_below_mib = yield_below_mib
+        self._crowded = 0
         self._changed = Condition()
         self._containers = Containers(runtime, "", self._changed)
         self._wanted: str | None = None
@@ -568,11 +573,15 @@ class ModelServer:
         if diagnosis is not None or self._closing:
             return None if self._closing else diagnosis
         seconds = time.monotonic() - began
-        self._planner.worked(order, startup)
-        self._note(order, started_at, seconds, None)
+        learned = self._planner.worked(order, startup, taken_mib=self._taken_mib(running))
+        self._note(replace(order, details={**order.details, **learned}), started_at, seconds, None)
         self._make_ready(running)
         log.info("model_ready", model=order.model, seconds=round(seconds, 1))
         return None
+
+    def _taken_mib(self, running: Running) -> int | None:
+        free = None if running.free_before is None else self._planner.free_mib()
+        return None if free is None or running.free_before is None else max(0, running.free_before - free)
 
     def _trouble(self, running: Running, startup: StartupLog, began: float) -> Diagnosis | None:
         if running.has_ended:
@@ -622,7 +631,7 @@ class ModelServer:
                     or running.has_ended
                     or self._wanted != running.endpoint.model
                 ),
-                min(WATCH_S, self._patience.idle_stop_s or WATCH_S),
+                min(self._patience.look_s, self._patience.idle_stop_s or self._patience.look_s),
             )
             doubt = self._doubt
             if time.monotonic() - running.ready_since > self._patience.good_s:
@@ -640,6 +649,20 @@ class ModelServer:
                 self._make_ready(running)
         else:
             self._look_at(running)
+            self._yield_if_crowded()
+
+    def _yield_if_crowded(self) -> None:
+        """Give the GPU to another program that has filled it, and look from time to time whether there is room again."""
+        free = self._planner.free_mib() if self._yield_below_mib else None
+        crowded = free is not None and free < self._yield_below_mib
+        self._crowded = self._crowded + 1 if crowded else 0
+        if self._crowded < _CROWDED_LOOKS or self._closing:
+            return
+        self._crowded = 0
+        self._end_running()
+        message = f"another program needs the GPU: {free} MiB were free, [server] yield_below_mib is {self._yield_below_mib}"
+        self._move(ServerState.PLANNING)
+        self._put_off(Refusal(Diagnosis(failure=Failure.VRAM_BUSY, message=message, hint=_YIELDED)))
 
     def _look_at(self, running: Running) -> None:
         """Without the container engine a server may well go on; what counts is whether it answers."""
@@ -750,6 +773,9 @@ class ModelServer:
 
 
 _SEE_LOG = "see its log: docker logs, or a longer [server] start_timeout_s"
+_YIELDED = "close that program, or set [server] yield_below_mib to 0; ocrd looks again every minute"
+_CROWDED_LOOKS = 2
+"""In a row, five seconds apart: a program that starts may take more for a moment."""
 _PLATEAU = 10
 """Looks in a row, each half a second after the other, that find the same: nothing more will come back."""
 _SETTLED_MIB = 128

@@ -16,7 +16,7 @@ from ocrd.domain.serving import Diagnosis, Failure, Image
 from ocrd.serving.catalog import load_catalog
 from ocrd.serving.planner import CataloguePlanner
 from ocrd.serving.server import Refusal
-from ocrd.serving.startup import StartPhase
+from ocrd.serving.startup import StartPhase, StartupLog
 from ocrd.settings import ServerSettings
 
 MODEL = "Qwen/Qwen2-VL-2B-Instruct"
@@ -166,7 +166,6 @@ def test_what_is_missing_is_named_before_anything_is_started(
             settings = replace(GPU, mounts=("nonsense",))
     err = refusal(rig.planner(settings))
     assert err.diagnosis.failure is failure
-    assert err.lasting
     assert said in f"{err} {err.hint}"
     assert "create" not in rig.runtime.calls
 
@@ -174,7 +173,6 @@ def test_what_is_missing_is_named_before_anything_is_started(
 def test_a_card_that_is_full_is_waited_for(rig: Rig) -> None:
     rig.set_card(300)
     err = refusal(rig.planner())
-    assert not err.lasting
     assert "MiB" in str(err)
     rig.set_card(10_700)
     rig.planner().order(MODEL)
@@ -224,12 +222,48 @@ def test_the_plan_that_worked_is_the_first_one_next_time(rig: Rig) -> None:
     assert other.details["wishes"]["max_num_seqs"] == 1, "other wishes are asked anew"
 
 
+def test_a_server_that_yields_leaves_more_than_that_free(rig: Rig) -> None:
+    yielding = replace(GPU, yield_below_mib=4000)
+    plan = rig.planner(yielding).order(MODEL).details["plan"]
+    assert plan["terms"]["reserve"] == 4256
+    rig.set_card(4256 + plan["terms"]["weights"])
+    assert "4256" in str(refusal(rig.planner(yielding)))
+
+
+def test_what_a_start_took_is_the_next_plan(rig: Rig) -> None:
+    planner = rig.planner()
+    order = planner.order(MODEL)
+    plan = order.details["plan"]
+    weights_gib = (plan["terms"]["weights"] + 49.5) / 1024
+    seen = StartupLog(0.0)
+    seen.feed(f"Model loading took {weights_gib:.4f} GiB and 9.5 seconds\n".encode(), 1.0)
+    learned = planner.worked(order, seen, taken_mib=plan["footprint_mib"] + 200)
+    again = planner.order(MODEL).details["plan"]["terms"]
+    assert again["weights"] == plan["terms"]["weights"] + 50
+    whole = sum(again[term] for term in ("weights", "overhead", "cudagraphs")) + max(
+        again["vision_peak"], again["language_peak"]
+    )
+    assert whole == pytest.approx(plan["footprint_mib"] + 200 - plan["kv_cache_mib"], abs=3)
+    rig.past.last = Start(order.spec.hash, details={**order.details, **learned})
+    assert rig.planner().order(MODEL).details["plan"]["terms"] == again, "the next daemon knows it too"
+    recalled = rig.planner().recall(MODEL, order.spec.hash)
+    assert recalled is not None
+    assert recalled.details["measured_plan"] == learned["measured_plan"], "and the one that takes it over"
+
+
+def test_a_server_that_was_taken_over_measures_nothing(rig: Rig) -> None:
+    spec = started(rig, rig.planner())
+    planner = rig.planner()
+    order = planner.recall(MODEL, spec)
+    assert order is not None
+    assert planner.worked(order, StartupLog(0.0), taken_mib=None) == {}
+
+
 def test_a_start_that_cannot_work_is_not_tried_by_the_next_daemon_unless_something_changed(rig: Rig) -> None:
     spec = rig.planner().order(MODEL).spec.hash
     rig.past.last = Start(spec, failure="unsupported_model", message="vLLM does not know it")
     err = refusal(rig.planner())
     assert "it was tried before, and failed: vLLM does not know it" in str(err)
-    assert err.lasting
     rig.planner(replace(GPU, max_num_seqs=2)).order(MODEL)
     forgiving = rig.planner()
     forgiving.forgive()
@@ -255,7 +289,7 @@ def started(rig: Rig, planner: CataloguePlanner) -> str:
 def test_a_running_server_is_recalled_although_it_fills_the_gpu_itself(rig: Rig) -> None:
     spec = started(rig, rig.planner())
     rig.set_card(400)
-    assert not refusal(rig.planner()).lasting
+    refusal(rig.planner())
     order = rig.planner().recall(MODEL, spec)
     assert order is not None
     assert order.spec.hash == spec

@@ -405,7 +405,7 @@ def test_weights_alone_correct_only_the_weights() -> None:
     assert again.terms == replace(plan.terms, weights=5701)
 
 
-@given(st.floats(0, 4000), st.none() | st.floats(1000, 6000), st.booleans())
+@given(st.floats(0, 4000), st.none() | st.floats(4500, 6000), st.booleans())
 def test_measured_reproduces_what_was_measured(kv: float, weights: float | None, eager: bool) -> None:
     plan = make_plan("m", DOTS, CARD_12, replace(LAYOUT, eager=eager))
     measured = measure(plan, available_kv_mib=kv, weights_mib=weights)
@@ -414,6 +414,27 @@ def test_measured_reproduces_what_was_measured(kv: float, weights: float | None,
     least = measured.weights_mib + plan.terms.cudagraphs
     if again.fits and again.max_num_seqs == plan.max_num_seqs and again.max_pixels == plan.max_pixels:
         assert again.terms.fixed == pytest.approx(max(fixed, least), abs=4)
+
+
+def test_another_program_that_came_meanwhile_is_not_taken_for_the_servers() -> None:
+    plan = make_plan("m", DOTS, CARD_12, LAYOUT)
+    measured = measure(
+        plan, weights_mib=5700, taken_mib=plan.footprint_mib + 3 * plan.terms.activations + 100
+    )
+    assert (measured.weights_mib, measured.activation_scale) == (5700, 1.0)
+
+
+@given(st.lists(st.integers(6_000, 9_000), min_size=2, max_size=5))
+def test_measuring_again_and_again_arrives_at_what_the_last_start_took(taken: list[int]) -> None:
+    """A measure corrects the plan that it was made of, not the estimates once more."""
+    wishes = LAYOUT
+    for taken_mib in taken:
+        plan = make_plan("m", DOTS, CARD_12, wishes)
+        measured = measure(plan, weights_mib=5790, taken_mib=taken_mib, previous=wishes.measured)
+        wishes = replace(LAYOUT, measured=measured)
+    fixed = make_plan("m", DOTS, CARD_12, wishes).terms.fixed
+    if measured.activation_scale > 0 and plan.fits:
+        assert fixed == pytest.approx(max(taken[-1] - plan.kv_cache_mib, 5790), abs=4)
 
 
 # --- stepping down ------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
 
@@ -57,8 +57,9 @@ class Plans:
         self.size += 1
         return True
 
-    def worked(self, order: StartOrder, seen: StartupLog) -> None:
+    def worked(self, order: StartOrder, seen: StartupLog, *, taken_mib: int | None) -> Mapping[str, Any]:
         self.worked_with.append(int(order.spec.command[0]))
+        return {"taken_mib": taken_mib}
 
     def free_mib(self) -> int | None:
         if not self.memory:
@@ -86,13 +87,18 @@ class Rig:
     """A server with everything around it."""
 
     def __init__(
-        self, *behaviours: Behaviour, plans: Plans | None = None, patience: Patience = QUICK
+        self,
+        *behaviours: Behaviour,
+        plans: Plans | None = None,
+        patience: Patience = QUICK,
+        yield_below_mib: int = 0,
     ) -> None:
         self.runtime = FakeRuntime(*behaviours)
         self.plans = plans or Plans()
         self.canary = Canary()
         self.notes = Notes()
         self.patience = patience
+        self.yield_below_mib = yield_below_mib
         self.server = self.make()
 
     def make(self) -> ModelServer:
@@ -102,6 +108,7 @@ class Rig:
             self.plans,
             check=self.canary,
             patience=self.patience,
+            yield_below_mib=self.yield_below_mib,
         )
 
     def start(self) -> None:
@@ -195,6 +202,30 @@ def test_memory_that_someone_else_has_taken_is_not_waited_for_for_ever(rigs: Rig
         pass
 
 
+def test_what_a_start_took_of_the_memory_is_remembered(rigs: Rigs) -> None:
+    rig = rigs()
+    rig.plans.memory = [10_000, 2_400]
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.READY)
+    assert rig.notes.kept[-1]["details"]["taken_mib"] == 7_600
+
+
+def test_the_gpu_is_given_to_another_program_and_taken_again_when_it_is_done(rigs: Rigs) -> None:
+    rig = rigs(patience=replace(QUICK, look_s=0.05, refused_s=60), yield_below_mib=500)
+    rig.plans.memory = [10_000, 2_000]
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.READY)
+    rig.plans.refuse = Refusal(Diagnosis(failure=Failure.VRAM_BUSY, message="no room"))
+    rig.plans.memory = [300]
+    rig.await_state(ServerState.REFUSED)
+    assert "300 MiB were free" in rig.server.facts()["problem"]
+    assert rig.runtime.running == []
+    rig.plans.memory = [10_000]
+    rig.plans.refuse = None
+    rig.server.look_again()
+    rig.await_state(ServerState.READY)
+
+
 def test_giving_the_gpu_back_leaves_no_container(rigs: Rigs) -> None:
     rig = rigs()
     rig.server.want(DOTS)
@@ -257,7 +288,7 @@ def test_another_model_may_start_while_one_is_blocked(rigs: Rigs) -> None:
 
 
 def test_a_plan_that_is_refused_is_looked_at_again(rigs: Rigs) -> None:
-    refusal = Refusal(Diagnosis(failure=Failure.VRAM_BUSY, message="only 3 GiB are free"), lasting=False)
+    refusal = Refusal(Diagnosis(failure=Failure.VRAM_BUSY, message="only 3 GiB are free"))
     rig = rigs(plans=Plans(refuse=refusal))
     rig.server.want(DOTS)
     rig.await_state(ServerState.REFUSED)
