@@ -6,20 +6,17 @@
 from __future__ import annotations
 
 import os
-import random
 import resource
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import bad_inputs, paper
-from support.mutants import mutate
+from support import paper
+from support.mutants import Mutant, mutants
 from support.running import Ocrd, wait_until
 
 from ocrd.domain.documents import PageImage
@@ -27,7 +24,6 @@ from ocrd.domain.errors import InputRejected
 from ocrd.pipeline import intake
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 
-SAMPLES = Path(__file__).parents[2] / "samples" / "documents"
 MUTANTS = int(os.environ.get("OCRD_TEST_MUTANTS", "2000"))
 SEED = int(os.environ.get("OCRD_TEST_SEED", "20261123"))
 THROUGH_THE_DAEMON = max(MUTANTS // 20, 1)
@@ -38,42 +34,6 @@ LIMIT_S = 60.0
 DAEMON_MIB = 150
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """Number and bytes."""
-
-    number: int
-    suffix: str
-    data: bytes
-
-
-def sources(folder: Path) -> list[tuple[str, bytes]]:
-    """Small good documents of each kind."""
-    drawn = [
-        paper.write_png(folder / "a.png", "A picture"),
-        paper.write_tiff(folder / "b.tif", "First", "Second"),
-        paper.write_pdf(folder / "c.pdf", "One", "Two"),
-    ]
-    kept = [SAMPLES / "born_digital.pdf", SAMPLES / "letter_en.jpg"]
-    encoded = [
-        make("Encoded") for make in (bad_inputs.ccitt, bad_inputs.jbig2, bad_inputs.jpx, bad_inputs.xfa)
-    ]
-    encoded.append(bad_inputs.encrypted("Open", user=b""))
-    return [
-        *((path.suffix, path.read_bytes()) for path in (*drawn, *kept)),
-        *((".pdf", data) for data in encoded),
-    ]
-
-
-def mutants(folder: Path, number: int, seed: int) -> Iterator[Mutant]:
-    """The same for the same seed."""
-    dice = random.Random(seed)
-    originals = sources(folder)
-    for n in range(number):
-        suffix, data = originals[n % len(originals)]
-        yield Mutant(n, suffix, mutate(data, dice))
 
 
 class Desk:

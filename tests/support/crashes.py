@@ -2,11 +2,75 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+from support import paper
 from support.running import Ocrd
+
+COMMITS = (
+    "document.register",
+    "document.claim",
+    "document.finish",
+    "page.claim",
+    "page.land",
+    "output.plan",
+    "command.set_fact",
+)
+FILES = ("file.name", "file.named", "file.sync", "file.synced", "folder.sync", "folder.synced")
+POINTS = (*(f"{name}.{moment}" for name in COMMITS for moment in ("commit", "committed")), *FILES)
+"""Fault points that a run over the mixed inbox comes by."""
+RECOVERY_POINTS = ("document.recover.commit", "document.recover.committed")
+"""Those that a run comes by which makes a kill right."""
+BEFORE_RECOVERY = "page.land.committed:kill:2"
+FOREIGN = ("taken.png.txt", "somebody else's\n")
+UNFINISHED = 1
+"""Exit code of a run in which not everything could be read."""
+
+
+def fill_mixed(inbox: Path) -> None:
+    """A PDF, a picture and its twin, a fax, a bad page, a blank one, a damaged file, a text of somebody else's."""
+    paper.write_pdf(inbox / "scan.pdf", "Scan sheet one", "", "Scan sheet three")
+    paper.write_png(inbox / "image.png", "An image of the set")
+    shutil.copy(inbox / "image.png", inbox / "twin.png")
+    paper.write_tiff(inbox / "fax.tif", "Fax first", "Fax last")
+    paper.write_pdf_with_bad_page(inbox / "partial.pdf", "Partial")
+    (inbox / "damaged.pdf").write_bytes((inbox / "scan.pdf").read_bytes()[:200])
+    paper.write_png(inbox / "taken.png", "This text has no place")
+    (inbox / FOREIGN[0]).write_text(FOREIGN[1])
+
+
+def calm_run(folder: Path) -> Ocrd:
+    """The mixed inbox, worked off without a fault."""
+    calm = Ocrd(folder)
+    fill_mixed(calm.inbox)
+    done = calm.run_once()
+    assert done.returncode == UNFINISHED, done.stderr
+    assert (calm.inbox / FOREIGN[0]).read_text() == FOREIGN[1]
+    return calm
+
+
+def copy_unread(calm: Ocrd, folder: Path) -> Ocrd:
+    """The inbox of a calm run as it was before its work."""
+    fresh = Ocrd(folder)
+    fresh.env["OCRD_INBOX__QUIET_S"] = "0"
+    wrote = set(outputs(calm.inbox)) - {FOREIGN[0]}
+    shutil.copytree(
+        calm.inbox, fresh.inbox, dirs_exist_ok=True, ignore=lambda _, names: wrote.intersection(names)
+    )
+    return fresh
+
+
+def strike(ocrd: Ocrd, fault: str) -> bool:
+    """One run with a fault (OCRD_FAULT); whether it was killed."""
+    ocrd.env["OCRD_FAULT"] = fault
+    code = ocrd.run_once().returncode
+    del ocrd.env["OCRD_FAULT"]
+    return code == -signal.SIGKILL
 
 
 def outputs(inbox: Path) -> dict[str, bytes]:
@@ -31,12 +95,48 @@ def states(ocrd: Ocrd) -> dict[str, tuple[str, str, int]]:
     return {name: (job["state"], job["reason_code"], job["pages_done"]) for name, job in ocrd.jobs().items()}
 
 
-def assert_each_page_has_one_result(ocrd: Ocrd) -> None:
-    with closing(sqlite3.connect(ocrd.state / "ocrd.db")) as store:
-        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        doubled = "SELECT count(*) FROM (SELECT page_id FROM attempts GROUP BY page_id HAVING count(*) > 1)"
-        assert store.execute(doubled).fetchone() == (0,)
+def doubled_pages(state: Path) -> int:
+    """Pages with more than one attempt, and results that belong to none."""
+    with closing(sqlite3.connect(state / "ocrd.db")) as store:
+        twice = "SELECT count(*) FROM (SELECT page_id FROM attempts GROUP BY page_id HAVING count(*) > 1)"
         orphans = "SELECT count(*) FROM results WHERE id NOT IN (SELECT result_id FROM attempts WHERE result_id NOT NULL)"
-        assert store.execute(orphans).fetchone() == (0,)
+        return int(store.execute(twice).fetchone()[0]) + int(store.execute(orphans).fetchone()[0])
+
+
+def lost_pages(state: Path) -> int:
+    """Pages that count as read and have no result."""
+    with closing(sqlite3.connect(state / "ocrd.db")) as store:
         lost = "SELECT count(*) FROM pages WHERE state = 'done' AND result_id IS NULL"
-        assert store.execute(lost).fetchone() == (0,)
+        return int(store.execute(lost).fetchone()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """What a crash did that the next run did not make right. Names of files; `store` is what `db check` said."""
+
+    doubled: int = 0
+    lost: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    temporary: tuple[str, ...] = ()
+    store: str = ""
+
+
+def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes]) -> Harm:
+    """Compare with a calm run over the same files; `before` are the originals as they were dropped."""
+    ended, wrote = states(ocrd), outputs(ocrd.inbox)
+    right, expected = states(calm), outputs(calm.inbox)
+    lost = {name for name in right if ended.get(name) != right[name]}
+    lost |= {name for name in expected if wrote.get(name) != expected[name]}
+    new = (wrote.keys() - expected.keys()) | (ended.keys() - right.keys())
+    now = originals(ocrd.inbox)
+    checked = ocrd.command("db", "check")
+    work = ["state/work"] if (ocrd.state / "work").exists() else []
+    return Harm(
+        doubled=doubled_pages(ocrd.state),
+        lost=(*sorted(lost), *["a page"] * lost_pages(ocrd.state)),
+        changed=tuple(
+            sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        ),
+        temporary=(*ocrd.leftovers(), *work, *sorted(new)),
+        store="" if checked.returncode == 0 else checked.stdout + checked.stderr,
+    )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import bad_inputs, paper
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "documents"
 
 _NUMBER = re.compile(rb"(?<![\d.])\d{1,10}(?![\d.])")
 _NAME = re.compile(rb"/[A-Z][A-Za-z0-9]{1,20}")
@@ -91,3 +97,39 @@ def mutate(data: bytes, dice: random.Random) -> bytes:
         if changed:
             dice.choice(CHANGES)(changed, dice)
     return bytes(changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """Number and bytes."""
+
+    number: int
+    suffix: str
+    data: bytes
+
+
+def sources(folder: Path) -> list[tuple[str, bytes]]:
+    """Small good documents of each kind."""
+    drawn = [
+        paper.write_png(folder / "a.png", "A picture"),
+        paper.write_tiff(folder / "b.tif", "First", "Second"),
+        paper.write_pdf(folder / "c.pdf", "One", "Two"),
+    ]
+    kept = [SAMPLES / "born_digital.pdf", SAMPLES / "letter_en.jpg"]
+    encoded = [
+        make("Encoded") for make in (bad_inputs.ccitt, bad_inputs.jbig2, bad_inputs.jpx, bad_inputs.xfa)
+    ]
+    encoded.append(bad_inputs.encrypted("Open", user=b""))
+    return [
+        *((path.suffix, path.read_bytes()) for path in (*drawn, *kept)),
+        *((".pdf", data) for data in encoded),
+    ]
+
+
+def mutants(folder: Path, number: int, seed: int) -> Iterator[Mutant]:
+    """The same for the same seed."""
+    dice = random.Random(seed)
+    originals = sources(folder)
+    for n in range(number):
+        suffix, data = originals[n % len(originals)]
+        yield Mutant(n, suffix, mutate(data, dice))
