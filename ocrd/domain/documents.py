@@ -23,6 +23,8 @@ class MediaType(StrEnum):
     BMP = "image/bmp"
     GIF = "image/gif"
     JPEG2000 = "image/jp2"
+    HEIF = "image/heif"
+    AVIF = "image/avif"
     NETPBM = "image/x-portable-anymap"
 
     @property

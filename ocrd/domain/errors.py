@@ -37,6 +37,7 @@ class ReasonCode(StrEnum):
 
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_TYPE = "unsupported_type"
+    DECODER_MISSING = "decoder_missing"
     DAMAGED = "damaged"
     ENCRYPTED = "encrypted"
     TOO_LARGE = "too_large"

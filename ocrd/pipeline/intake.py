@@ -16,12 +16,12 @@ HEAD_BYTES = 1024
 NAME_MAX_BYTES = 255
 LONGEST_SUFFIX = b".txt"
 
-UNREADABLE_EXTENSIONS = frozenset({"heic", "heif", "avif", "djvu", "djv"})
-"""Photos and scans that ocrd cannot read; who drops one shall hear of it."""
+UNREADABLE_EXTENSIONS = frozenset({"djvu", "djv"})
+"""Scans that ocrd cannot read; who drops one shall hear of it."""
 
 KNOWN_EXTENSIONS = UNREADABLE_EXTENSIONS | {
     *("pdf", "png", "jpg", "jpeg", "jpe", "jfif", "tif", "tiff", "webp", "bmp", "dib", "gif", "jp2", "j2k", "jpx"),
-    *("pgm", "ppm", "pbm", "pnm"),
+    *("pgm", "ppm", "pbm", "pnm", "heic", "heif", "hif", "avif"),
 }  # fmt: skip
 """A file of such a name is meant to be read: if its content is something else, its owner wants to know."""
 
@@ -39,6 +39,11 @@ _MAGIC: tuple[tuple[int, bytes, MediaType], ...] = (
     (0, b"\xff\x4f\xff\x51", MediaType.JPEG2000),
 )
 
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_PICTURE_BRANDS = frozenset({b"mif1", b"msf1"})
+"""Say that a file is a picture (ISO/IEC 23008-12), and not how it is coded."""
+
 # The marks of these two are so short that text begins with them too: "BMW …", "P1 is …".
 _BMP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
 _NETPBM = re.compile(rb"P[1-6]\s+(?:#|\d+\s+(?:#|\d))")
@@ -48,10 +53,7 @@ _PDF_OBJECT = re.compile(rb"(?:^|[\r\n])\d+ \d+ obj\b")
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a ZIP archive or Office document"),
     (0, b"\xd0\xcf\x11\xe0", "an old Office document"),
-    (4, b"ftypheic", "a HEIC photo"),
-    (4, b"ftypheix", "a HEIC photo"),
-    (4, b"ftypmif1", "a HEIF photo"),
-    (4, b"ftypavif", "an AVIF photo"),
+    (4, b"ftyp", "a video or a sound"),
     (0, b"\x1f\x8b", "gzip-compressed data"),
     (0, b"Rar!", "a RAR archive"),
     (0, b"7z\xbc\xaf", "a 7-Zip archive"),
@@ -80,7 +82,21 @@ def sniff(head: bytes) -> MediaType | None:
         return MediaType.BMP
     if _NETPBM.match(head):
         return MediaType.NETPBM
+    if head[4:8] == b"ftyp":
+        return _sniff_container(head)
     return MediaType.PDF if b"%PDF-" in head[:HEAD_BYTES] or _PDF_OBJECT.search(head) else None
+
+
+def _sniff_container(head: bytes) -> MediaType | None:
+    """Which photo an ISO media file holds by its brands, the first of which counts most; None for a video."""
+    length = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, length - 3, 4))]
+    for brand in brands:
+        if brand in _HEIF_BRANDS:
+            return MediaType.HEIF
+        if brand in _AVIF_BRANDS:
+            return MediaType.AVIF
+    return MediaType.HEIF if _PICTURE_BRANDS.intersection(brands) else None
 
 
 def describe(head: bytes) -> str:

@@ -20,7 +20,9 @@ from ocrd.domain.documents import MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
 from ocrd.domain.geometry import LONGEST_SIDE_PX
 from ocrd.domain.ink import FAINT_CONTRAST, ink_share
+from ocrd.pipeline import rasterizer_photo
 from ocrd.pipeline.rasterizer import RenderPolicy
+from ocrd.pipeline.rasterizer_color import to_srgb
 
 _PLUGINS = {
     MediaType.PNG: ("PNG",),
@@ -31,6 +33,8 @@ _PLUGINS = {
     MediaType.GIF: ("GIF",),
     MediaType.JPEG2000: ("JPEG2000",),
     MediaType.NETPBM: ("PPM",),
+    MediaType.HEIF: (rasterizer_photo.HEIF_FORMAT,),
+    MediaType.AVIF: ("AVIF",),
 }
 PLAUSIBLE_DPI = (50.0, 2400.0)
 LONGEST_SIDE_IN = 50.0
@@ -79,6 +83,7 @@ def preload() -> None:
     Image.preinit()
     for plugin in ("Jpeg2K", "Mpo", "Tiff", "WebP"):
         import_module(f"PIL.{plugin}ImagePlugin")
+    rasterizer_photo.preload()
 
 
 class TooManyPixels(Exception):
@@ -87,6 +92,7 @@ class TooManyPixels(Exception):
 
 def count_pages(source: str, media_type: MediaType, policy: RenderPolicy) -> int:
     """Pages of an image file from its headers, at most `max_pages` + 1. Raises InputRejected."""
+    rasterizer_photo.require_decoder(media_type)
     try:
         return _count_pages(source, media_type, policy)
     except TooManyPixels as err:
@@ -294,7 +300,8 @@ def _to_eight_bit(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "LAB":  # its first band is the lightness
         return image.getchannel("L").convert(mode)
     if image.has_transparency_data:
-        return _on_white(image.convert("LA" if image.mode in ("LA", "La") else "RGBA"), mode)
+        return _on_white(to_srgb(image.convert("LA" if image.mode in ("LA", "La") else "RGBA")), mode)
+    image = to_srgb(image)
     if image.mode not in ("1", "L", "RGB"):  # CMYK, YCbCr, HSV, palettes and RGBX
         image = image.convert("RGB")
     return image.convert(mode)

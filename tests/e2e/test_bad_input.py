@@ -60,7 +60,7 @@ EXPECTED: dict[str, tuple[set[tuple[str, str]], str | None]] = {
     "pdf-named.png": ({DONE}, "perfect"),
     "zip-named.pdf": ({UNSUPPORTED}, None),
     "text-named.pdf": ({UNSUPPORTED}, None),
-    "photo.heic": ({UNSUPPORTED}, None),
+    "photo.heic": ({DAMAGED}, None),
     "html-named.jpg": ({UNSUPPORTED}, None),
     "cyclic-tree.pdf": ({DAMAGED, LOST}, None),
     "lying-count.pdf": ({DAMAGED}, None),
