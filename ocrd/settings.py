@@ -169,6 +169,11 @@ class ServerSettings:
     idle_stop_after_s: float = _option(
         0.0, "The GPU is given back after so many seconds without a page; 0: never.", low=0
     )
+    sleep_mode: bool = _option(
+        False,
+        "While the other model has its turn, this one sleeps in main memory (which must hold its weights) and wakes up in "
+        "seconds, instead of being stopped and started; untested under WSL2.",
+    )
     yield_below_mib: int = _option(
         0,
         "With less GPU memory free than this, another program needs it: the server is stopped until there is room for "

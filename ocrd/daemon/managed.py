@@ -184,6 +184,7 @@ def build_managed(
         check=clients.check,
         patience=patience_of(settings),
         yield_below_mib=settings.server.yield_below_mib,
+        sleep_mode=settings.server.sleep_mode,
     )
     main, fallback = chosen_models(settings)
 

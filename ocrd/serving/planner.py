@@ -17,7 +17,7 @@ from ocrd.host import mounts, wsl
 from ocrd.serving import gpu, versions
 from ocrd.serving.catalog import Catalog, CatalogEntry, uncatalogued
 from ocrd.serving.hf_cache import CachedModel, CacheState, inspect_model
-from ocrd.serving.server import Records, Refusal, StartOrder
+from ocrd.serving.orders import Records, Refusal, StartOrder
 from ocrd.serving.shapes import read_shape
 from ocrd.serving.spec import ServedModel, ServeOptions, build_spec
 from ocrd.serving.startup import StartPhase, StartupLog
@@ -343,6 +343,7 @@ class CataloguePlanner:
             extra_arguments=settings.arguments,
             hardening="standard" if settings.hardening == "standard" else "strict",
             memory_mib=settings.memory_mib,
+            sleep_mode=settings.sleep_mode,
             is_wsl=wsl.is_wsl(),
             slow_cache=not mounts.has_events(mounts.file_system_of(self._hub)),
         )

@@ -9,7 +9,7 @@ import contextlib
 import http.client
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from threading import Condition, Event, Thread
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ WATCH_S = 5.0
 """How long one wait for the end of a container lasts."""
 _TAIL_LINES = 400
 _HEALTH_TIMEOUT_S = 2.0
+_ANSWER_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,11 @@ class Running:
         self._gone = False
         self._released = False
         Thread(target=self._await_end, name="container-end", daemon=True).start()
+
+    @property
+    def id(self) -> str:
+        """The whole of it."""
+        return self._id
 
     @property
     def short_id(self) -> str:
@@ -168,11 +174,11 @@ class Containers:
         container = self._runtime.inspect(container_id)
         return self._running(container_id, None if container is None else container.host_port, model)
 
-    def clear_away(self, *, keep: Container | None, timeout_s: float) -> bool:
-        """End and remove all others: two would not fit on the GPU. Whether any of them ran."""
+    def clear_away(self, *, keep: Collection[str], timeout_s: float) -> bool:
+        """End and remove all others but those of these ids: two would not fit on the GPU. Whether any of them ran."""
         ran = False
         for one in self.ours():
-            if keep is None or one.id != keep.id:
+            if one.id not in keep:
                 log.info("container_removed", container=one.id[:12], status=one.status)
                 ran = ran or one.is_running
                 self._runtime.stop(one.id, timeout_s)
@@ -187,12 +193,18 @@ class Containers:
 
 def is_healthy(base_url: str) -> bool:
     """Whether `/health` of a server answers 200 within a moment."""
+    return ask(base_url, "GET", "/health", _HEALTH_TIMEOUT_S)[0] == 200
+
+
+def ask(base_url: str, method: str, path: str, timeout_s: float) -> tuple[int, bytes]:
+    """Status and the beginning of the answer of one of the server's own pages; status 0 if it does not answer."""
     parts = urlsplit(base_url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_HEALTH_TIMEOUT_S)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(_ANSWER_BYTES)
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from threading import Condition, Event, Thread
-from typing import Any, Protocol
+from typing import Any
 
 from ocrd.domain import lifecycle
-from ocrd.domain.errors import OcrdError, ServerFault, Stopped
+from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.ports import ContainerRuntime
 from ocrd.domain.serving import (
     MODEL_LABEL,
     SPEC_LABEL,
     ContainerFault,
-    ContainerSpec,
     Diagnosis,
     Failure,
     ServerState,
 )
+from ocrd.serving.orders import Planner, Records, Refusal, StartOrder
 from ocrd.serving.running import WATCH_S, Containers, Endpoint, Running, is_healthy
-from ocrd.serving.startup import StartPhase, StartupLog, eta_s
+from ocrd.serving.sleeping import Sleepers, rouse
+from ocrd.serving.startup import StartupLog, eta_s
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
@@ -37,70 +38,6 @@ _LOG_KEPT = 60_000
 """Characters of a failed start's log that are remembered."""
 _FAILED = frozenset({ServerState.REFUSED, ServerState.FAILED, ServerState.BLOCKED})
 _LEASE_STEP_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartOrder:
-    """What to start, and what is known of such starts."""
-
-    model: str
-    image_id: str
-    spec: ContainerSpec
-    learned: Mapping[StartPhase, float] = field(default_factory=dict)
-    """Seconds of each phase at the last good start."""
-    expected_s: float | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    """The plan as plain data, for status and the record."""
-
-
-class Refusal(OcrdError):
-    """There is nothing to start: the plan does not fit, or something it needs is missing."""
-
-    def __init__(self, diagnosis: Diagnosis) -> None:
-        super().__init__(diagnosis.message, hint=diagnosis.hint)
-        self.diagnosis = diagnosis
-
-
-class Planner(Protocol):
-    """Knows what to start for a model. Called by the owner thread only."""
-
-    def order(self, model: str) -> StartOrder:
-        """What to start now. Raises Refusal."""
-
-    def recall(self, model: str, spec: str) -> StartOrder | None:
-        """The order that a running container of this specification was started by, if it would be given again: the
-        memory that it holds itself is no reason against it."""
-
-    def step_down(self, model: str, diagnosis: Diagnosis) -> bool:
-        """Whether the next order will be a smaller one, because of this failure."""
-
-    def worked(self, order: StartOrder, seen: StartupLog, *, taken_mib: int | None) -> Mapping[str, Any]:
-        """The server of this order became ready, and took so much of the GPU's memory, if that was seen. What is to be
-        remembered of it beside the order's own details."""
-
-    def free_mib(self) -> int | None:
-        """Free memory of the GPU now; None without one."""
-
-    def forgive(self) -> None:
-        """Try again what could not work: something may have changed."""
-
-
-class Records(Protocol):
-    """Remembers every start."""
-
-    def note_start(
-        self,
-        *,
-        model: str,
-        image_id: str,
-        spec: str,
-        started_at: float,
-        seconds: float,
-        failure: str,
-        message: str,
-        details: Mapping[str, Any],
-    ) -> None:
-        """One start and what came of it; `failure` is empty if it became ready."""
 
 
 Check = Callable[[Endpoint], None]
@@ -142,8 +79,10 @@ class ModelServer:
         check: Check,
         patience: Patience | None = None,
         yield_below_mib: int = 0,
+        sleep_mode: bool = False,
     ) -> None:
-        """`yield_below_mib`: with less than this free on the GPU, another program needs it, and gets it; 0: never."""
+        """`yield_below_mib`: with less than this free on the GPU, another program needs it, and gets it; 0: never.
+        `sleep_mode`: a server whose model another one follows sleeps, instead of being stopped."""
         self._runtime = runtime
         self._planner = planner
         self._check = check
@@ -151,6 +90,7 @@ class ModelServer:
         self._patience = patience or Patience()
         self._yield_below_mib = yield_below_mib
         self._crowded = 0
+        self._sleepers = Sleepers(enabled=sleep_mode)
         self._changed = Condition()
         self._containers = Containers(runtime, "", self._changed)
         self._wanted: str | None = None
@@ -201,7 +141,8 @@ class ModelServer:
     def is_down(self) -> bool:
         """Whether no container of ours runs and none is to come."""
         with self._changed:
-            return self._wanted is None and self._running is None and self._state is ServerState.ABSENT
+            nothing_wanted = self._wanted is None and self._state is ServerState.ABSENT
+            return nothing_wanted and self._running is None and not self._sleepers.models
 
     def look_again(self) -> None:
         """Something has changed (an image, the cache, the memory): a start that was put off is tried now."""
@@ -337,6 +278,7 @@ class ModelServer:
                 "version": details.get("version"),
                 "plan": details.get("plan"),
                 "asleep": self._asleep,
+                "sleeping": self._sleepers.models,
                 "retry_in_s": None if self._retry_at is None else round(max(0.0, self._retry_at - now), 1),
                 "failure": self._diagnosis.failure.value if self._diagnosis and not ready else None,
                 "problem": self._problem() if self._diagnosis and not ready else "",
@@ -398,14 +340,14 @@ class ModelServer:
         if self._closing:
             if running is not None and not self._keep:
                 self._end_running()
+            self._sleepers.dismiss(stop_s=self._patience.stop_s)
             return False
         if running is None:
             model = self._due()
             if model is not None:
                 self._bring_up(model)
-            elif self._unclean and self._target is None:
-                self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s)
-                self._unclean = False
+            elif self._target is None:
+                self._send_all_away()
         elif (
             self._wanted != running.endpoint.model or self._state is not ServerState.READY or self._is_idle()
         ):
@@ -413,6 +355,13 @@ class ModelServer:
         else:
             self._watch(running)
         return True
+
+    def _send_all_away(self) -> None:
+        """Nothing is wanted: nothing of ours stays on the GPU."""
+        self._sleepers.dismiss(stop_s=self._patience.stop_s)
+        if self._unclean:
+            self._containers.clear_away(keep=(), timeout_s=self._patience.stop_s)
+            self._unclean = False
 
     @property
     def _target(self) -> str | None:
@@ -423,7 +372,7 @@ class ModelServer:
         """The model to start now; waits for a change, or for the time of the next try, if there is none."""
         with self._changed:
             model = self._target
-            if model is None and not self._unclean:
+            if model is None and not self._unclean and not self._sleepers.models:
                 self._settle_down()
                 self._changed.wait_for(lambda: self._closing or self._target is not None)
                 return None
@@ -468,6 +417,8 @@ class ModelServer:
         began, started_at = time.monotonic(), datetime.now(UTC).timestamp()
         if self._state is not ServerState.PLANNING:
             self._move(ServerState.PLANNING)
+        if self._wake_up(model):
+            return
         try:
             order = self._start(model)
             diagnosis = self._wait_until_ready(order)
@@ -482,6 +433,24 @@ class ModelServer:
                 self._note(self._order, started_at, seconds, diagnosis)
             self._fail(diagnosis)
 
+    def _wake_up(self, model: str) -> bool:
+        """Whether a server of the model slept, and was put to the test."""
+        began = time.monotonic()
+        sleeper = self._sleepers.wake(model, stop_s=self._patience.stop_s)
+        if sleeper is None:
+            return False
+        self._begin(sleeper.order)
+        self._running = sleeper.running
+        self._move(ServerState.CANARY)
+        diagnosis = self._examine(sleeper.running)
+        if diagnosis is not None and not self._closing:
+            self._sleepers.give_up(f"{model} does not read any more after it has slept")
+            self._fail(diagnosis)
+        elif not self._closing:
+            self._make_ready(sleeper.running)
+            log.info("model_woke_up", model=model, seconds=round(time.monotonic() - began, 1))
+        return True
+
     def _start(self, model: str) -> StartOrder:
         """Take over what runs, or start anew; then `_running` is set. Raises Refusal and ContainerFault."""
         self._order = None
@@ -489,11 +458,11 @@ class ModelServer:
         if order is not None:
             self._unclean = False
             return order
-        cleared = self._containers.clear_away(keep=None, timeout_s=self._patience.stop_s)
+        cleared = self._containers.clear_away(keep=self._sleepers.ids, timeout_s=self._patience.stop_s)
         self._unclean = False
         if cleared:
             self._settle(None)
-        order = self._planner.order(model)
+        order = self._plan(model)
         self._begin(order)
         free_before = self._planner.free_mib()
         container_id = self._containers.make(order.spec)
@@ -503,6 +472,23 @@ class ModelServer:
         log.info("container_started", container=container_id[:12], model=model, image=order.image_id)
         return order
 
+    def _plan(self, model: str) -> StartOrder:
+        """Raises Refusal. What keeps the memory may be a model that sleeps."""
+        try:
+            return self._planner.order(model)
+        except Refusal:
+            if not self._wake_nobody("there is no room beside a model that sleeps"):
+                raise
+            self._settle(None)
+            return self._planner.order(model)
+
+    def _wake_nobody(self, why: str) -> bool:
+        """Whether models slept, which are stopped now, as they will be from now on."""
+        if not self._sleepers.dismiss(stop_s=self._patience.stop_s):
+            return False
+        self._sleepers.give_up(why)
+        return True
+
     def _adopt(self, model: str) -> StartOrder | None:
         """A container of ours that runs and is what is wanted; all others are cleared away then."""
         for container in self._containers.ours():
@@ -511,9 +497,11 @@ class ModelServer:
                 continue
             order = self._planner.recall(model, labels.get(SPEC_LABEL, ""))
             if order is not None and container.host_port is not None:
-                self._containers.clear_away(keep=container, timeout_s=self._patience.stop_s)
+                self._containers.clear_away(keep=(container.id,), timeout_s=self._patience.stop_s)
                 self._begin(order)
                 self._running = self._containers.adopt(container, model)
+                if self._sleepers.enabled:
+                    rouse(self._running)
                 log.info("container_adopted", container=container.id[:12], model=model)
                 self._move(ServerState.STARTING)
                 return order
@@ -688,7 +676,7 @@ class ModelServer:
                 )
         if diagnosis.failure not in lifecycle.UNCOUNTED:
             self._strikes += 1
-        smaller = model is not None and self._planner.step_down(model, diagnosis)
+        smaller = model is not None and self._step_down(model, diagnosis)
         verdict = lifecycle.after_failure(
             diagnosis.failure,
             strikes=self._strikes,
@@ -711,11 +699,19 @@ class ModelServer:
         )
         self._move(verdict.state)
 
+    def _step_down(self, model: str, diagnosis: Diagnosis) -> bool:
+        """Whether another start may go better: with the memory of models that sleep, or with a smaller plan."""
+        crowded = diagnosis.failure in lifecycle.STEPS_DOWN
+        if crowded and self._wake_nobody("a model did not start beside one that sleeps"):
+            return True
+        return self._planner.step_down(model, diagnosis)
+
     def _lose(self, diagnosis: Diagnosis) -> None:
         """The container engine does not answer: what runs is looked for again when it does."""
         running, self._running = self._running, None
         if running is not None:
             running.release()
+        self._sleepers.forget()
         self._unclean = True
         with self._changed:
             repeated = self._diagnosis is not None and self._diagnosis.message == diagnosis.message
@@ -743,14 +739,27 @@ class ModelServer:
             self._move(ServerState.DRAINING)
             self._drain(running)
         self._move(ServerState.STOPPING)
-        log.info("container_stopping", container=running.short_id, model=running.endpoint.model)
-        running.remove(self._patience.stop_s)
+        sleeps = self._lay_down(running)
+        if not sleeps:
+            log.info("container_stopping", container=running.short_id, model=running.endpoint.model)
+            running.remove(self._patience.stop_s)
         with self._changed:
             self._running = None
             self._order = None
         self._move(ServerState.SETTLING)
-        self._settle(running.free_before)
+        if not sleeps:
+            self._settle(running.free_before)
         self._move(ServerState.ABSENT)
+
+    def _lay_down(self, running: Running) -> bool:
+        """Whether a server that was ready sleeps now, because another model has its turn."""
+        order, follows = self._order, self._wanted not in {None, running.endpoint.model}
+        if order is None or not follows or self._asleep or self._closing or not running.ready_since:
+            return False
+        with self._changed:
+            if self._leases:  # asleep in the middle of a page, it would lose the GPU
+                return False
+        return self._sleepers.lay_down(running, order, self._planner.free_mib)
 
     def _drain(self, running: Running) -> None:
         with self._changed:

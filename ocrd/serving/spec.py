@@ -96,6 +96,9 @@ class ServeOptions:
     """`strict`: the container's own file system is read-only."""
     memory_mib: int = 0
     """Limit of main memory; 0: none."""
+    sleep_mode: bool = False
+    """The server can be told to sleep. Its pages for that belong to vLLM's development mode; they are on the host's
+    loopback only, as all of it is."""
     is_wsl: bool = False
     slow_cache: bool = False
     """The cache lies on a file system that is slow to read at random, such as 9p or NFS."""
@@ -160,6 +163,8 @@ def arguments(
         # Read from one end to the other, instead of here and there through mapped memory.
         prefetch = versions.has_flag("--safetensors-load-strategy prefetch", version)
         found += ["--safetensors-load-strategy", "prefetch" if prefetch else "eager"]
+    if options.sleep_mode:
+        found += ["--enable-sleep-mode"]
     if plan is not None:
         found += _sizes(plan)
     return (*found, *options.extra_arguments)
@@ -189,6 +194,8 @@ def environment(version: VllmVersion | None, options: ServeOptions) -> dict[str,
     found |= {name: f"{folder}/{place}" for name, place in CACHE_TARGETS.items()}
     if options.hardening == "strict":
         found["HOME"] = _WRITABLE
+    if options.sleep_mode:
+        found["VLLM_SERVER_DEV_MODE"] = "1"
     found |= versions.environment(version, is_wsl=options.is_wsl)
     found |= dict(parse_environment(text) for text in options.extra_environment)
     return found

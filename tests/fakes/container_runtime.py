@@ -1,7 +1,7 @@
 """A container engine within the test's process: containers are real HTTP servers with a `/health`, and fail on order.
 
-It keeps the promise of `ContainerRuntime`, notes all that was asked of it, and complains when two containers run at
-once: on a real GPU both would be lost.
+It keeps the promise of `ContainerRuntime`, notes all that was asked of it, and counts how many containers are awake at
+once: on a real GPU two would both be lost.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class Behaviour:
     fault: Diagnosis | None = None
     """It cannot be started at all."""
     oom_killed: bool = False
+    sleep: str = "sound"
+    """What it makes of being told to sleep: `sound`, `unknown` (no such page), `restless` (it says yes and does not), or
+    `dead` (it does not wake up)."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class _Made:
     server: http.server.HTTPServer | None = None
     log: bytes = b""
     followed: bool = True
+    asleep: bool = False
 
 
 class FakeRuntime:
@@ -141,17 +145,46 @@ class FakeRuntime:
             made.server = self._serve(made)
             port = made.server.server_port
             made.container = replace(made.container, status="running", host_port=port)
-            self.most_at_once = max(self.most_at_once, len(self.running))
+            self._count_awake()
             if made.behaviour.exits is not None:
                 self._ended(made, made.behaviour.exits, oom_killed=made.behaviour.oom_killed)
             self._changed.notify_all()
 
+    def _count_awake(self) -> None:
+        awake = [one for one in self.known.values() if one.container.is_running and not one.asleep]
+        self.most_at_once = max(self.most_at_once, len(awake))
+
+    def _sleep(self, made: _Made, path: str) -> int:
+        """What a container says to a page of vLLM's sleep mode."""
+        with self._changed:
+            self.calls.append(path)
+            if made.behaviour.sleep == "unknown":
+                return 404
+            if path.startswith("/sleep"):
+                made.asleep = made.behaviour.sleep != "restless"
+            elif made.behaviour.sleep != "dead":
+                made.asleep = False
+                self._count_awake()
+            return 200
+
     def _serve(self, made: _Made) -> http.server.HTTPServer:
+        runtime = self
+
         class Health(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200 if made.behaviour.healthy else 503)
-                self.send_header("Content-Length", "0")
+                if self.path == "/is_sleeping":
+                    self._say(200, b'{"is_sleeping":%s}' % str(made.asleep).lower().encode())
+                else:
+                    self._say(200 if made.behaviour.healthy else 503)
+
+            def do_POST(self) -> None:
+                self._say(runtime._sleep(made, self.path))
+
+            def _say(self, status: int, body: bytes = b"") -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -14,8 +14,8 @@ from support.hf_caches import SHARDS, make
 
 from ocrd.domain.serving import Diagnosis, Failure, Image
 from ocrd.serving.catalog import load_catalog
+from ocrd.serving.orders import Refusal
 from ocrd.serving.planner import CataloguePlanner
-from ocrd.serving.server import Refusal
 from ocrd.serving.startup import StartPhase, StartupLog
 from ocrd.settings import ServerSettings
 

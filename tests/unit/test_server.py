@@ -19,8 +19,9 @@ from support.running import wait_until
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.serving import ContainerSpec, Diagnosis, Failure, ServerState
+from ocrd.serving.orders import Refusal, StartOrder
 from ocrd.serving.running import Endpoint
-from ocrd.serving.server import ModelServer, Patience, Refusal, StartOrder
+from ocrd.serving.server import ModelServer, Patience
 from ocrd.serving.startup import StartupLog
 
 DOTS, QWEN = "dots", "qwen"
@@ -92,6 +93,7 @@ class Rig:
         plans: Plans | None = None,
         patience: Patience = QUICK,
         yield_below_mib: int = 0,
+        sleep_mode: bool = False,
     ) -> None:
         self.runtime = FakeRuntime(*behaviours)
         self.plans = plans or Plans()
@@ -99,6 +101,7 @@ class Rig:
         self.notes = Notes()
         self.patience = patience
         self.yield_below_mib = yield_below_mib
+        self.sleep_mode = sleep_mode
         self.server = self.make()
 
     def make(self) -> ModelServer:
@@ -109,6 +112,7 @@ class Rig:
             check=self.canary,
             patience=self.patience,
             yield_below_mib=self.yield_below_mib,
+            sleep_mode=self.sleep_mode,
         )
 
     def start(self) -> None:
@@ -443,6 +447,88 @@ def test_a_server_that_is_not_wanted_any_more_while_it_steps_down_is_gone(rigs: 
     assert not rig.runtime.running
 
 
+# --- sleep mode ---------------------------------------------------------------------------------------------
+
+
+def swap(rig: Rig, *models: str) -> None:
+    """One after the other is wanted, and reads a page."""
+    for model in models:
+        rig.server.want(model)
+        with rig.lease(model):
+            pass
+
+
+def test_models_that_take_turns_sleep_and_wake_up(rigs: Rigs) -> None:
+    rig = rigs(sleep_mode=True)
+    swap(rig, DOTS, QWEN, DOTS, QWEN)
+    assert rig.runtime.calls.count("create") == 2
+    assert rig.runtime.most_at_once == 1
+    assert len(rig.runtime.running) == 2
+    assert rig.server.facts()["sleeping"] == [DOTS]
+    assert len(rig.notes.kept) == 2, "to wake up is no start"
+    rig.server.want(None)
+    wait_until(lambda: rig.server.is_down, "the GPU is given back")
+    assert not rig.runtime.running
+
+
+@pytest.mark.parametrize(
+    ("sleep", "starts", "tries"), [("unknown", 4, 1), ("restless", 4, 1), ("dead", 3, 2)]
+)
+def test_a_model_that_does_not_sleep_well_is_stopped_and_started(
+    rigs: Rigs, sleep: str, starts: int, tries: int
+) -> None:
+    rig = rigs(Behaviour(sleep=sleep), sleep_mode=True)
+    swap(rig, DOTS, QWEN, DOTS, QWEN)
+    assert rig.runtime.most_at_once == 1
+    assert len(rig.runtime.running) == 1
+    assert rig.runtime.calls.count("create") == starts
+    assert rig.runtime.calls.count("/sleep?level=1") == tries, "nobody is laid down after the first bad sleep"
+
+
+def test_a_model_that_keeps_the_gpu_in_its_sleep_is_stopped(rigs: Rigs) -> None:
+    rig = rigs(sleep_mode=True)
+    rig.plans.memory = [10_000, 2_000]
+    rig.server.want(DOTS)
+    rig.await_state(ServerState.READY)
+    rig.plans.memory = [6_000, 10_000]
+    swap(rig, QWEN)
+    assert len(rig.runtime.running) == 1
+
+
+def test_a_model_that_does_not_start_beside_a_sleeping_one_gets_the_whole_gpu(rigs: Rigs) -> None:
+    rig = rigs(Behaviour(), Behaviour(exits=1, log=OOM), sleep_mode=True)
+    swap(rig, DOTS, QWEN)
+    assert rig.plans.worked_with == [0, 0], "with the plan that it was to have"
+    assert len(rig.runtime.running) == 1
+
+
+def test_a_plan_that_does_not_fit_beside_a_sleeping_model_is_made_without_it(rigs: Rigs) -> None:
+    rig = rigs(sleep_mode=True)
+    swap(rig, DOTS)
+    order, asked = rig.plans.order, []
+
+    def order_when_alone(model: str) -> StartOrder:
+        asked.append(model)
+        if len(rig.runtime.running) > 0:
+            raise Refusal(Diagnosis(failure=Failure.VRAM_BUSY, message="no room"))
+        return order(model)
+
+    rig.plans.order = order_when_alone  # type: ignore[method-assign]
+    swap(rig, QWEN)
+    assert asked == [QWEN, QWEN]
+
+
+def test_the_next_daemon_wakes_what_it_takes_over_and_clears_the_sleepers_away(rigs: Rigs) -> None:
+    rig = rigs(sleep_mode=True)
+    swap(rig, DOTS, QWEN)
+    rig.restart(keep=True)
+    assert len(rig.runtime.running) == 1, "nobody leaves a sleeper behind"
+    rig.runtime.known[rig.runtime.running[0].id].asleep = True
+    swap(rig, QWEN)
+    assert rig.runtime.calls.count("create") == 2
+    assert "/wake_up" in rig.runtime.calls
+
+
 # --- the next daemon ----------------------------------------------------------------------------------------
 
 
@@ -518,6 +604,8 @@ STARTS = st.sampled_from(
     [
         Behaviour(),
         Behaviour(),
+        Behaviour(sleep="restless"),
+        Behaviour(sleep="dead"),
         Behaviour(exits=1, log=OOM),
         Behaviour(exits=1, log=UNSUPPORTED),
         Behaviour(exits=0),
@@ -526,12 +614,12 @@ STARTS = st.sampled_from(
 )
 
 
-@given(events=st.lists(EVENTS, max_size=12), starts=st.lists(STARTS, max_size=8))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=st.lists(EVENTS, max_size=12), starts=st.lists(STARTS, max_size=8), sleep_mode=st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_events_leaves_two_containers_or_a_waiter_asleep(
-    events: list[str], starts: list[Behaviour]
+    events: list[str], starts: list[Behaviour], sleep_mode: bool
 ) -> None:
-    rig = Rig(*starts, plans=Plans(smaller=1))
+    rig = Rig(*starts, plans=Plans(smaller=1), sleep_mode=sleep_mode)
     rig.start()
     waiters = [threading.Thread(target=_use, args=(rig, model), daemon=True) for model in (DOTS, QWEN) * 2]
     try:
@@ -547,7 +635,7 @@ def test_no_sequence_of_events_leaves_two_containers_or_a_waiter_asleep(
         rig.server.want(QWEN)
         rig.runtime.behaviours.clear()
         wait_until(lambda: _comes(rig), "the server comes in the end", 10)
-        assert len(rig.runtime.running) == 1
+        assert len(rig.runtime.running) == 1 + len(rig.server.facts()["sleeping"])
         rig.server.want(None)
         wait_until(lambda: rig.server.is_down, "the GPU is given back", 10)
         assert not rig.runtime.running

@@ -58,8 +58,9 @@ MODELS = (
 
 def combinations(version: VllmVersion | None) -> Iterator[tuple[str, ...]]:
     """Every command line that the catalogue's models, plans and caches can lead to."""
-    for served, plan, slow in itertools.product(MODELS, PLANS, (False, True)):
-        yield build_spec(served, plan, IMAGE, version, replace(OPTIONS, slow_cache=slow)).command
+    for served, plan, slow, sleeps in itertools.product(MODELS, PLANS, (False, True), (False, True)):
+        options = replace(OPTIONS, slow_cache=slow, sleep_mode=sleeps)
+        yield build_spec(served, plan, IMAGE, version, options).command
 
 
 def flags(command: tuple[str, ...]) -> set[str]:
@@ -99,7 +100,9 @@ def test_the_installed_versions_parser_takes_every_command_line(
 ) -> None:
     *ours, (_, wrong) = answers
     assert "unrecognized arguments: --no-such-flag" in str(wrong.get("error")), "the parser refuses nothing"
-    assert len(ours) == 2 * len(MODELS) * len(PLANS) * 2
+    assert len(ours) == 2 * len(MODELS) * len(PLANS) * 4, (
+        "two versions; with and without a slow cache and sleep"
+    )
     for command, answer in ours:
         assert "error" not in answer, f"{' '.join(command)}\n{answer['error']}"
 
