@@ -324,4 +324,7 @@ def free_mib(folder: str) -> int | None:
         status = os.statvfs(folder)
     except OSError:
         return None
-    return 0 if status.f_flag & os.ST_RDONLY else status.f_bavail * status.f_frsize >> 20
+    if status.f_flag & os.ST_RDONLY:
+        return 0
+    # Some file systems of programs (FUSE) tell no sizes at all: that is not a full disk.
+    return status.f_bavail * status.f_frsize >> 20 if status.f_blocks else None

@@ -345,3 +345,8 @@ def test_a_folder_that_is_gone_needs_no_sync(folder: bytes) -> None:
     files.sync_folder(folder)
     files.sync_folder(os.path.join(folder, b"gone"))
     assert os.listdir(folder) == []
+
+
+def test_a_file_system_that_tells_no_sizes_is_not_full(tmp_path: Path) -> None:
+    assert files.free_mib("/proc") is None
+    assert files.free_mib(str(tmp_path)) is not None
