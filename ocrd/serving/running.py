@@ -110,8 +110,7 @@ class Running:
     def remove(self, timeout_s: float) -> None:
         """End it (SIGTERM, and SIGKILL after so long) and remove it. Raises ContainerFault."""
         self.release()
-        self._runtime.stop(self._id, timeout_s)
-        self._runtime.remove(self._id)
+        _end(self._runtime, self._id, timeout_s)
 
     def release(self) -> None:
         """Its end is of no interest any more."""
@@ -169,6 +168,7 @@ class Containers:
 
     def start(self, container_id: str, model: str) -> Running:
         """Start it."""
+        faults.point("container.start")
         self._runtime.start(container_id)
         faults.point("container.started")
         container = self._runtime.inspect(container_id)
@@ -181,14 +181,21 @@ class Containers:
             if one.id not in keep:
                 log.info("container_removed", container=one.id[:12], status=one.status)
                 ran = ran or one.is_running
-                self._runtime.stop(one.id, timeout_s)
-                self._runtime.remove(one.id)
+                _end(self._runtime, one.id, timeout_s)
         return ran
 
     def _running(self, container_id: str, port: int | None, model: str) -> Running:
         base_url = f"http://127.0.0.1:{port or 0}/v1"
         endpoint = Endpoint(base_url=base_url, model=model, serial=next(self._serials))
         return Running(self._runtime, container_id, endpoint, self._changed)
+
+
+def _end(runtime: ContainerRuntime, container_id: str, timeout_s: float) -> None:
+    faults.point("container.stop")
+    runtime.stop(container_id, timeout_s)
+    faults.point("container.remove")
+    runtime.remove(container_id)
+    faults.point("container.removed")
 
 
 def is_healthy(base_url: str) -> bool:

@@ -7,11 +7,14 @@ the command that would make them run; in CI that is a failure.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
 from support.containers import engine_address, fake_image
+from support.kept import Kept
 
 from ocrd.serving.container import DockerRuntime
 
@@ -55,5 +58,15 @@ def runtime(engine: str, client: docker.APIClient) -> Iterator[DockerRuntime]:
     made = DockerRuntime(engine, timeout_s=5)
     yield made
     made.close()
+    for row in client.containers(all=True):
+        client.remove_container(row["Id"], force=True, v=True)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, engine: str, client: docker.APIClient, image: str) -> Iterator[Kept]:
+    one = Kept(tmp_path, engine, client)
+    yield one
+    if one.ocrd.process is not None:
+        one.ocrd.stop(signal.SIGKILL)
     for row in client.containers(all=True):
         client.remove_container(row["Id"], force=True, v=True)

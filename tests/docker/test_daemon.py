@@ -8,83 +8,18 @@ import shutil
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import docker
 import pytest
-from support.containers import ROOT, settings_for
-from support.hf_caches import make
+from support.containers import ROOT
+from support.kept import DOTS, QWEN, Kept
 from support.marked import page_lines, write_pdf
-from support.running import Ocrd, wait_until
+from support.running import wait_until
 
-DOTS, QWEN = "rednote-hilab/dots.ocr", "Qwen/Qwen2-VL-2B-Instruct"
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 160.00 MiB."
 UNSUPPORTED = (
     "ValueError: Model architectures ['MoondreamForCausalLM'] are not supported for now. Supported: []"
 )
-
-
-class Kept:
-    """A daemon, its engine, and what the containers do."""
-
-    def __init__(self, folder: Path, engine: str, client: docker.APIClient) -> None:
-        self.ocrd = Ocrd(folder)
-        self.client = client
-        hub = folder / "hf" / "hub"
-        for model in (DOTS, QWEN):
-            make(hub, model=model)
-        self._engine, self._hub = engine, hub
-        self.ocrd.env |= {
-            "OCRD_ENGINE__LANGUAGES": "rus,eng",
-            "OCRD_VLLM__WITNESS": "false",
-            "OCRD_VLLM__PAGE_TIMEOUT_S": "10",
-        }
-        self.play()
-
-    def play(self, **play: Any) -> None:
-        """What containers do that are started from now on, by a daemon that is started from now on."""
-        self.ocrd.env |= settings_for(self._engine, self._hub, **play)
-
-    def containers(self) -> list[dict[str, Any]]:
-        """Those that run."""
-        found: list[dict[str, Any]] = self.client.containers()
-        return found
-
-    def container(self) -> str:
-        """The one that runs."""
-        [only] = self.containers()
-        return str(only["Id"])
-
-    def server(self) -> dict[str, Any]:
-        """What `ocrd status` says of the server."""
-        server: dict[str, Any] = self.ocrd.status()["server"]
-        return server
-
-    def await_server(self, state: str, *, model: str = DOTS) -> dict[str, Any]:
-        """Wait for a state of the server."""
-
-        def there() -> dict[str, Any] | None:
-            server = self.server()
-            return server if server["state"] == state and server["model"] in {model, None} else None
-
-        found: dict[str, Any] = wait_until(there, f"the server is {state}")
-        return found
-
-    def lines(self, name: str) -> list[str]:
-        """The text beside an input."""
-        return [" ".join(line.split()) for line in self.ocrd.text(name).splitlines() if line.strip()]
-
-
-@pytest.fixture
-def kept(tmp_path: Path, engine: str, client: docker.APIClient, image: str) -> Iterator[Kept]:
-    one = Kept(tmp_path, engine, client)
-    yield one
-    if one.ocrd.process is not None:
-        one.ocrd.stop(signal.SIGKILL)
-    for row in client.containers(all=True):
-        client.remove_container(row["Id"], force=True, v=True)
 
 
 def test_files_are_read_by_a_model_that_ocrd_starts_itself(kept: Kept) -> None:
@@ -258,11 +193,7 @@ def test_a_start_that_fails_is_told_with_its_cause_and_its_log(kept: Kept) -> No
 
 def test_pages_wait_for_the_fallback_model_and_get_their_turn(kept: Kept) -> None:
     """Page 2 is refused by the first model and read by the other; the models swap, and swap back."""
-    scenario = kept.ocrd.folder / "scenario.json"
-    scenario.write_text(json.dumps({"2": ["refusal"]}))
-    mounts = json.loads(kept.ocrd.env["OCRD_SERVER__MOUNTS"])
-    kept.play(models={DOTS: {"server": {"scenario": str(scenario)}}})
-    kept.ocrd.env["OCRD_SERVER__MOUNTS"] = json.dumps([*mounts, f"{scenario}:{scenario}:ro"])
+    kept.refuse_page(2)
     write_pdf(kept.ocrd.inbox / "scan.pdf", [1, 2, 3])
     done = kept.ocrd.run_once("--engine", "vllm")
     assert done.returncode == 0, done.stderr
@@ -273,11 +204,7 @@ def test_pages_wait_for_the_fallback_model_and_get_their_turn(kept: Kept) -> Non
 
 
 def test_a_page_that_waits_climbs_on_after_a_kill(kept: Kept) -> None:
-    scenario = kept.ocrd.folder / "scenario.json"
-    scenario.write_text(json.dumps({"2": ["refusal"]}))
-    mounts = json.loads(kept.ocrd.env["OCRD_SERVER__MOUNTS"])
-    kept.play(models={DOTS: {"server": {"scenario": str(scenario)}}})
-    kept.ocrd.env["OCRD_SERVER__MOUNTS"] = json.dumps([*mounts, f"{scenario}:{scenario}:ro"])
+    kept.refuse_page(2)
     write_pdf(kept.ocrd.inbox / "scan.pdf", [1, 2, 3])
     kept.ocrd.start("--engine", "vllm")
     wait_until(lambda: kept.ocrd.status()["pages"]["parked"], "a page waits")

@@ -65,10 +65,10 @@ def copy_unread(calm: Ocrd, folder: Path) -> Ocrd:
     return fresh
 
 
-def strike(ocrd: Ocrd, fault: str) -> bool:
-    """One run with a fault (OCRD_FAULT); whether it was killed."""
+def strike(ocrd: Ocrd, fault: str, *more: str) -> bool:
+    """One run with a fault (OCRD_FAULT) and more arguments; whether it was killed."""
     ocrd.env["OCRD_FAULT"] = fault
-    code = ocrd.run_once().returncode
+    code = ocrd.run_once(*more).returncode
     del ocrd.env["OCRD_FAULT"]
     return code == -signal.SIGKILL
 
