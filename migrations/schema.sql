@@ -4,7 +4,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0002');
+INSERT INTO "alembic_version" VALUES('0003');
 CREATE TABLE attempts (
 	id INTEGER NOT NULL, 
 	page_id INTEGER NOT NULL, 
@@ -119,6 +119,14 @@ CREATE TABLE results (
 	body BLOB NOT NULL, 
 	CONSTRAINT pk_results PRIMARY KEY (id)
 );
+CREATE VIRTUAL TABLE search_words USING fts5(stems, content='', tokenize='ascii');
+CREATE TABLE searched (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	result_id INTEGER NOT NULL, 
+	done BOOLEAN DEFAULT '0' NOT NULL, 
+	CONSTRAINT fk_searched_result_id FOREIGN KEY(result_id) REFERENCES results (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_searched_result_id UNIQUE (result_id)
+);
 CREATE TABLE server_starts (
 	id INTEGER NOT NULL, 
 	model TEXT NOT NULL, 
@@ -153,4 +161,7 @@ CREATE TRIGGER count_verdict_delete AFTER DELETE ON pages BEGIN UPDATE counts SE
 CREATE TRIGGER count_verdict_update AFTER UPDATE OF verdict ON pages WHEN OLD.verdict <> NEW.verdict BEGIN UPDATE counts SET n = n - 1 WHERE kind = 'verdict' AND value = OLD.verdict; INSERT INTO counts (kind, value, n) VALUES ('verdict', NEW.verdict, 1) ON CONFLICT (kind, value) DO UPDATE SET n = n + 1; END;
 CREATE INDEX ix_pages_parked ON pages (document_id, number) WHERE state = 'parked';
 CREATE INDEX ix_server_starts_model ON server_starts (model, image_id, id);
+CREATE INDEX ix_searched_waiting ON searched (id) WHERE NOT done;
+CREATE TRIGGER search_page_insert AFTER INSERT ON pages WHEN NEW.result_id IS NOT NULL BEGIN INSERT INTO searched (result_id) SELECT NEW.result_id WHERE NOT EXISTS (SELECT 1 FROM searched WHERE result_id = NEW.result_id); END;
+CREATE TRIGGER search_page_update AFTER UPDATE OF result_id ON pages WHEN NEW.result_id IS NOT NULL BEGIN INSERT INTO searched (result_id) SELECT NEW.result_id WHERE NOT EXISTS (SELECT 1 FROM searched WHERE result_id = NEW.result_id); END;
 COMMIT;

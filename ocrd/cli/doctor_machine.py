@@ -24,16 +24,18 @@ _ZONE_S = 900.0
 def look() -> Iterator[Finding]:
     """Each check on its own."""
     yield Finding("python", OK, f"{'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}")
-    yield judge_sqlite(snapshot.SQLITE_VERSION)
+    yield judge_sqlite(snapshot.SQLITE_VERSION, has_search=snapshot.has_full_text_search())
     yield _poppler()
     yield judge_clock(time.time(), machine.hardware_clock(), is_wsl=wsl.is_wsl())
 
 
-def judge_sqlite(version: tuple[int, ...]) -> Finding:
+def judge_sqlite(version: tuple[int, ...], *, has_search: bool = True) -> Finding:
     """Whether this SQLite has what the store uses."""
     text = ".".join(map(str, version))
     if version < _SQLITE:
         return Finding("sqlite", FAILURE, f"{text} is too old: 3.35 is needed", "use a newer Python build")
+    if not has_search:
+        return Finding("sqlite", FAILURE, f"{text} was built without FTS5", "use a Python build that has it")
     return Finding("sqlite", OK, text)
 
 

@@ -27,6 +27,7 @@ from ocrd.settings import Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
 from ocrd.store.engine import Database, Waiter
+from ocrd.store.indexer import Indexer
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
 from ocrd.store.servers import ServerStore
@@ -45,6 +46,7 @@ class Stores:
     outputs: OutputStore
     commands: CommandStore
     servers: ServerStore
+    indexer: Indexer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def open_stores(folder: str, clock: Clock | None = None, *, waiter: Waiter | Non
         OutputStore(database, clock),
         CommandStore(database, clock),
         ServerStore(database, clock),
+        Indexer(database),
     )
 
 

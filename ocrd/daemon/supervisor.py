@@ -45,6 +45,10 @@ UPGRADE_S = 1800.0
 """For a big store to be copied and brought up to date, before systemd loses its patience."""
 ENDING_S = 60.0
 """For threads, children and the container's stop, beside the pages in hand."""
+INDEX_S = 0.04
+"""Of each half second, for the index of `ocrd search`: about 25 pages a second, and nothing while none is new."""
+INDEX_REST_S = 60.0
+"""After a failure: text that cannot be searched is no reason to stop reading."""
 DAY_S = 86400.0
 ANSWERS_KEPT_S = 7 * DAY_S
 QUIET_SCANS = 2
@@ -82,6 +86,7 @@ class Supervisor:
         self._rasterizer = rasterizer
         self._engines = engines
         self._last_orders = 0.0
+        self._next_indexing = 0.0
         self._tidied_at = float("-inf")
         self._clock = SystemClock()
         self._caught: Counter[int] = Counter()
@@ -210,6 +215,7 @@ class Supervisor:
             self._carry_out_orders(parts)
             self._wake_up(parts)
             self._tend_server(parts)
+            self._tend_index(parts)
             self._herald.tell(parts)
             if self._run.progress is not None:
                 self._run.progress(parts.stores)
@@ -228,6 +234,17 @@ class Supervisor:
             self._warm.tick()
         if parts.worker.shifts is not None:
             parts.worker.shifts.tick()
+
+    def _tend_index(self, parts: build.Parts) -> None:
+        now = self._clock.monotonic()
+        if now < self._next_indexing or self._space.look():
+            return
+        self._next_indexing = now + TICK_S
+        try:
+            parts.stores.indexer.catch_up(INDEX_S)
+        except OcrdError as err:
+            self._next_indexing = now + INDEX_REST_S
+            log.warning("index_not_written", reason=str(err), next=err.hint)
 
     def _tidy_up(self, parts: build.Parts) -> None:
         """Once a day, and at the start, forget what nobody asks for any more."""

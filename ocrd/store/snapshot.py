@@ -26,6 +26,12 @@ _JOB_COLUMNS = (
 )
 
 
+def has_full_text_search() -> bool:
+    """Whether this build of SQLite has FTS5, without which no store can be made."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return bool(connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0])
+
+
 @contextmanager
 def opened(folder: str) -> Iterator[sqlite3.Connection | None]:
     """A read-only connection; None if there is no store yet. Raises StoreError for one that cannot be read."""

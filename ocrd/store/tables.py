@@ -200,3 +200,15 @@ counts = Table(
     Column("value", String(12), primary_key=True),
     Column("n", Integer, nullable=False),
 )
+
+searched = Table(
+    "searched",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("result_id", ForeignKey("results.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("done", Boolean(create_constraint=False), nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+"""Results of pages, and whether their words are in the index of `ocrd search` (the FTS5 table `search_words`, whose rows
+have these numbers). A trigger adds the rows; numbers are never used again, because words cannot be taken out."""
+Index("ix_searched_waiting", searched.c.id, sqlite_where=text("NOT done"))

@@ -26,6 +26,7 @@ OPTIONS = {
     "status": ["--json", "--watch"],
     "jobs": ["--json", "--limit", "--state"],
     "show": ["--json", "--text", "JOB|PATH"],
+    "search": ["--json", "--limit", "--index", "WORD"],
     "retry": ["--failed", "--all", "--again", "--changed", "--overwrite", "JOB|PATH"],
     "cancel": ["JOB|PATH"],
     "pause": [],
@@ -44,7 +45,7 @@ OPTIONS = {
     "service restart": [],
     "service logs": ["--follow", "--lines"],
 }
-READING = ["status", "jobs", "show 1", "show --text 1"]
+READING = ["status", "jobs", "show 1", "show --text 1", "search text"]
 
 
 class Cli:
@@ -333,6 +334,29 @@ def test_a_document_is_shown_by_its_number_or_its_path(filled: Cli) -> None:
 def test_the_text_of_a_document_is_printed_with_its_gaps(filled: Cli) -> None:
     text = filled.run("show --text 2").stdout
     assert text.split("\f") == ["page 1\n", "[ocrd: page 2: no text: the engine crashed]\n", "page 3\n"]
+
+
+def test_a_search_brings_the_index_up_to_date_and_finds(filled: Cli) -> None:
+    found = filled.json("search", "PAGES", "3")
+    assert (found["schema"], found["not_indexed"]) == ("ocrd.search/1", 0)
+    assert {(hit["path"], hit["page"]) for hit in found["hits"]} == {
+        ("/inbox/done.pdf", 3),
+        ("/inbox/partial.pdf", 3),
+    }
+    hit = found["hits"][0]
+    assert [hit["snippet"][start:end] for start, end in hit["marks"]] == ["page", "3"]
+    assert hit["gone"]
+    shown = filled.run("search --limit 1 page").stdout
+    assert shown.count("the file is gone") == 1
+    assert "page 1" in shown.splitlines()[1]
+
+
+def test_a_search_that_finds_nothing_or_asks_nothing_says_so(filled: Cli, cli: Cli) -> None:
+    assert "nothing found" in filled.run("search nothing").stdout
+    assert "try them without" in filled.run("search", "page one").stdout
+    assert "no word to look for" in filled.run("search", "!?", code=2).stderr
+    assert filled.run("search --index").stdout == ""
+    assert "no store" in cli.run("search word --state /nowhere", code=2).stderr
 
 
 @pytest.mark.parametrize("named", ["5", "0", "9" * 30, "/inbox/none.pdf", "nowhere/none.pdf", "", "²"])

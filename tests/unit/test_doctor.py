@@ -49,6 +49,7 @@ def at(year: int) -> float:
 def test_an_old_sqlite_is_a_failure() -> None:
     assert doctor_machine.judge_sqlite((3, 34, 1)).result == FAILURE
     assert doctor_machine.judge_sqlite((3, 35, 0)).result == OK
+    assert "FTS5" in doctor_machine.judge_sqlite((3, 35, 0), has_search=False).message
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""The search index, kept up to date by the daemon."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import cast
+
+from sqlalchemy import Connection
+
+from ocrd.store import search
+from ocrd.store.engine import Database
+
+
+class Indexer:
+    """Puts the texts of finished pages into the index, in the time that it is given."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen = (-1, -1)
+
+    def catch_up(self, seconds: float) -> None:
+        """Work for about so long, or until nothing is left. Costs nothing while the store stands still. Raises what
+        the store raises: the index can wait, so a full disk is not waited for."""
+        until = time.monotonic() + seconds
+        while (seen := self._database.state_of_file()) != self._seen:
+            with self._database.read() as tx:
+                batch = search.gather(_plain(tx))
+            if not batch:
+                self._seen = seen
+                return
+            self._database.name_next("index.put")
+            with self._database.write() as tx:
+                search.put(_plain(tx), batch)
+            if time.monotonic() >= until:
+                return
+
+
+def _plain(tx: Connection) -> sqlite3.Connection:
+    """What is below SQLAlchemy: `search` works with either."""
+    return cast("sqlite3.Connection", tx.connection.dbapi_connection)
