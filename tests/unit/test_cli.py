@@ -351,12 +351,12 @@ def test_a_search_brings_the_index_up_to_date_and_finds(filled: Cli) -> None:
     assert "page 1" in shown.splitlines()[1]
 
 
-def test_a_search_that_finds_nothing_or_asks_nothing_says_so(filled: Cli, cli: Cli) -> None:
+def test_a_search_that_finds_nothing_or_asks_nothing_says_so(filled: Cli) -> None:
     assert "nothing found" in filled.run("search nothing").stdout
     assert "try them without" in filled.run("search", "page one").stdout
     assert "no word to look for" in filled.run("search", "!?", code=2).stderr
     assert filled.run("search --index").stdout == ""
-    assert "no store" in cli.run("search word --state /nowhere", code=2).stderr
+    assert "no store" in filled.run("search word --state /nowhere", code=2).stderr
 
 
 @pytest.mark.parametrize("named", ["5", "0", "9" * 30, "/inbox/none.pdf", "nowhere/none.pdf", "", "²"])
