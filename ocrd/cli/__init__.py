@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from ocrd import __version__
-from ocrd.cli import config, db, doctor, jobs, models, orders, run, search, service, show, status
+from ocrd.cli import config, db, doctor, export, jobs, models, orders, run, search, service, show, status
 from ocrd.cli.common import Parser, clean
 from ocrd.domain.errors import ExitCode, OcrdError
 
-COMMANDS = (run, status, jobs, show, search, orders, models, doctor, service, config, db)
+COMMANDS = (run, status, jobs, show, search, export, orders, models, doctor, service, config, db)
 
 _EPILOG = """\
 exit codes: 0 all well · 1 something failed (run --once: a document is not done) · 2 usage ·

@@ -11,6 +11,7 @@ from typing import Any
 
 from ocrd import settings as settings_module
 from ocrd.domain.errors import ExitCode
+from ocrd.domain.jobs import DocumentState
 from ocrd.host import runtime
 from ocrd.settings import Settings
 
@@ -49,6 +50,33 @@ def add_command(
         parser.add_argument("--json", action="store_true", help="print JSON (see docs/json.md)")
     parser.set_defaults(handler=handler)
     return parser
+
+
+class _StoreOrFilter(argparse.Action):
+    """A state's name becomes the filter, anything else the store's folder (`./done` for one of such a name)."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        del parser, option
+        wanted = "only" if values in {one.value for one in DocumentState} else "state"
+        setattr(namespace, wanted, values)
+
+
+def add_state_filter(parser: argparse.ArgumentParser) -> None:
+    """`--state` names a store everywhere; for a list it also takes the name of a state, as people expect it."""
+    states = ", ".join(one.value for one in DocumentState)
+    parser.add_argument(
+        "--state",
+        action=_StoreOrFilter,
+        metavar="STATE|DIR",
+        help=f"only those in this state ({states}); or the folder of the job store",
+    )
+    parser.set_defaults(only=None)
 
 
 def load_settings(arguments: argparse.Namespace) -> Settings:

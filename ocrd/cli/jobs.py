@@ -6,42 +6,17 @@ import argparse
 import sys
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, print_json
+from ocrd.cli.common import Subparsers, add_command, add_state_filter, clean, find_state, print_json
 from ocrd.domain.errors import ExitCode
-from ocrd.domain.jobs import DocumentState
 from ocrd.store import snapshot
 
 SCHEMA = "ocrd.jobs/1"
-
-_STATES = ", ".join(one.value for one in DocumentState)
-
-
-class _StoreOrFilter(argparse.Action):
-    """A state's name becomes the filter, anything else the store's folder (`./done` for one of such a name)."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option: str | None = None,
-    ) -> None:
-        del parser, option
-        wanted = "only" if values in {one.value for one in DocumentState} else "state"
-        setattr(namespace, wanted, values)
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "jobs", "list the documents, newest first", handle, has_json=True)
-    # `--state` names a store everywhere; here it also takes the name of a state, as people expect it of a list.
-    parser.add_argument(
-        "--state",
-        action=_StoreOrFilter,
-        metavar="STATE|DIR",
-        help=f"only those in this state ({_STATES}); or the folder of the job store",
-    )
-    parser.set_defaults(only=None)
+    add_state_filter(parser)
     parser.add_argument(
         "--limit", "-n", type=int, default=50, metavar="N", help="at most so many; 0: all (default 50)"
     )

@@ -20,6 +20,21 @@ FILE_NAME = "ocrd.db"
 SQLITE_VERSION = sqlite3.sqlite_version_info
 Connection = sqlite3.Connection
 _RATE_WINDOW_S = 600.0
+EXPORT_COLUMNS = (
+    *("id", "path", "name", "inbox", "current", "state", "reason_code", "reason", "pages", "pages_done"),
+    *(
+        "media_type",
+        "size",
+        "sha256",
+        "revision",
+        "priority",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "seconds",
+    ),
+)
+_EXPORT_BATCH = 500
 _JOB_COLUMNS = (
     "id, name, path, state, pages, pages_done, reason_code, reason, media_type, revision, priority, "
     "created_at, started_at, finished_at, seconds"
@@ -95,6 +110,24 @@ def jobs(connection: sqlite3.Connection, *, state: str | None, limit: int) -> li
     """The newest documents, newest first; of one state if given. `limit` 0 means all."""
     where, values = ("WHERE state = ? ", [state]) if state else ("", [])
     return _jobs(connection, f"{where}ORDER BY id DESC LIMIT ?", (*values, limit or -1))
+
+
+def every_job(folder: str, *, only: str | None) -> Iterator[dict[str, Any]]:
+    """All documents with the EXPORT_COLUMNS, oldest first; of one state if given. A batch at a time, so that a slow
+    reader of them holds nothing up."""
+    last = 0
+    query = (
+        f"SELECT {', '.join(EXPORT_COLUMNS)} FROM documents WHERE id > ? AND state = coalesce(?, state) "  # noqa: S608  # our own words
+        f"ORDER BY id LIMIT {_EXPORT_BATCH}"
+    )
+    while True:
+        with opened(folder) as connection:
+            batch = [] if connection is None else connection.execute(query, (last, only)).fetchall()
+        for row in batch:
+            yield _job(row) | {"current": bool(row["current"])}
+        if len(batch) < _EXPORT_BATCH:
+            return
+        last = batch[-1]["id"]
 
 
 def jobs_below(connection: sqlite3.Connection, inboxes: list[str]) -> list[dict[str, Any]]:

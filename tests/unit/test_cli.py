@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 import os
@@ -27,6 +29,7 @@ OPTIONS = {
     "jobs": ["--json", "--limit", "--state"],
     "show": ["--json", "--text", "JOB|PATH"],
     "search": ["--json", "--limit", "--index", "WORD"],
+    "export": ["--format", "--state", "--output", "--force"],
     "retry": ["--failed", "--all", "--again", "--changed", "--overwrite", "JOB|PATH"],
     "cancel": ["JOB|PATH"],
     "pause": [],
@@ -45,6 +48,14 @@ OPTIONS = {
     "service restart": [],
     "service logs": ["--follow", "--lines"],
 }
+
+
+def umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 READING = ["status", "jobs", "show 1", "show --text 1", "search text"]
 
 
@@ -318,6 +329,47 @@ def test_jobs_come_newest_first_with_what_is_documented(filled: Cli) -> None:
 )
 def test_jobs_are_chosen_by_state_and_number(filled: Cli, options: list[str], ids: list[int]) -> None:
     assert [job["id"] for job in filled.json("jobs", *options)["jobs"]] == ids
+
+
+def test_an_export_has_a_row_a_document_in_either_format(filled: Cli) -> None:
+    lines = filled.run("export --format jsonl").stdout.splitlines()
+    jobs = [json.loads(line) for line in lines]
+    assert [job["id"] for job in jobs] == [1, 2, 3, 4]
+    rows = list(csv.DictReader(filled.run("export").stdout.splitlines()))
+    assert [row["path"] for row in rows] == [job["path"] for job in jobs]
+    assert rows[0].keys() == jobs[0].keys() >= JOB_KEYS
+    assert rows[0]["finished_at"].endswith("+00:00")
+    assert [
+        row["id"] for row in csv.DictReader(filled.run("export --state partial").stdout.splitlines())
+    ] == ["2"]
+
+
+def test_an_export_takes_the_place_of_no_file_unless_it_is_told_to(filled: Cli) -> None:
+    target = filled.folder / "jobs.csv"
+    target.write_text("mine")
+    assert "is there already" in filled.run("export -o jobs.csv", code=2).stderr
+    assert target.read_text() == "mine"
+    filled.run("export -o jobs.csv --force")
+    assert target.read_text().startswith("id,path,")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask()
+    assert "a folder" in filled.run("export --force -o inbox", code=2).stderr
+    assert "cannot be written" in filled.run("export -o nowhere/jobs.csv", code=2).stderr
+    assert not [name for name in os.listdir(filled.folder) if name.startswith(".ocrd")]
+
+
+def test_an_export_of_a_big_store_comes_in_batches_without_gaps(cli: Cli, stores: Stores) -> None:
+    for number in range(1001):
+        stores.register(f"{number}.pdf", content=str(number))
+    cli.state = Path(stores.folder)
+    lines = cli.run("export --format jsonl", OCRD_STATE__DIR=stores.folder).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(1, 1002))
+
+
+def test_names_that_are_no_utf8_are_exported_as_utf8(evil: Cli) -> None:
+    (line,) = evil.run("export --format jsonl").stdout.splitlines()
+    assert os.fsencode(json.loads(line)["path"]) == b"/inbox/" + EVIL
+    (row,) = csv.DictReader(io.StringIO(evil.run("export").stdout))
+    assert row["path"].endswith("\\udcff.pdf")
 
 
 def test_a_document_is_shown_by_its_number_or_its_path(filled: Cli) -> None:
