@@ -13,10 +13,10 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
-from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode
+from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode, UsageError
 from ocrd.host import files
 from ocrd.host.notify import Notifier
-from ocrd.settings import Settings, state_dir
+from ocrd.settings import FORMATS, Settings, state_dir
 
 if TYPE_CHECKING:
     from ocrd.daemon.build import Stores
@@ -34,8 +34,25 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "run", "watch the inbox and write text beside what is dropped there", handle
     )
     parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="with --once: only these files, wherever they are. They are read in a private folder (TMPDIR) and are no "
+        "jobs: their text goes beside them, or where -o says. No model server is started for them",
+    )
+    parser.add_argument(
         "--once", action="store_true", help="work the inbox off, then end (1 if a document is not done)"
     )
+    parser.add_argument("--output", "-o", metavar="OUT", help="for FILE: write here; - prints the text")
+    parser.add_argument(
+        "--format",
+        action="append",
+        dest="formats",
+        metavar="FORMAT",
+        choices=FORMATS,
+        help=f"for FILE: {', '.join(FORMATS)}; may be given several times (default: [output] formats; with -o the first)",
+    )
+    parser.add_argument("--force", action="store_true", help="for FILE: replace outputs that are there")
     parser.add_argument(
         "--inbox", action="append", metavar="DIR", help="a folder to watch; may be given several times"
     )
@@ -47,6 +64,10 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     notifier = Notifier.taken_from(os.environ)  # before there are children
     faulthandler.enable()  # systemd's watchdog ends a hanging daemon with SIGABRT: the log then tells where it hung
     settings = _settings_of(arguments)
+    if arguments.files:
+        return _run_files(arguments, settings)
+    if arguments.output or arguments.formats or arguments.force:
+        raise UsageError("-o, --format and --force are for single files", hint="ocrd run --once FILE -o -")
     roots = check_inboxes(settings, may_come_later=not arguments.once)
 
     from ocrd.daemon.engines import build_engines, build_rasterizer
@@ -56,6 +77,36 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         contextlib.closing(build_rasterizer(settings)) as rasterizer,
     ):
         return _run(arguments, settings, roots, notifier, rasterizer, engines)
+
+
+def _run_files(arguments: argparse.Namespace, settings: Settings) -> ExitCode:
+    from ocrd.cli import run_files
+    from ocrd.daemon.engines import build_engines, build_rasterizer
+
+    settings = run_files.check(arguments, settings)
+    run_files.refuse_to_replace(arguments, settings.output.formats)
+    with (
+        run_files.PrivateRun(arguments.files) as private,
+        contextlib.closing(build_engines(settings)) as engines,
+        contextlib.closing(build_rasterizer(settings)) as rasterizer,
+    ):
+        from ocrd.daemon.supervisor import Run, Supervisor
+        from ocrd.telemetry import logs
+
+        # What went wrong is told of each file at the end.
+        logs.configure(level="critical", output_format=settings.log.format)
+        with _Bar(shown=sys.stderr.isatty()) as bar:
+            run = Run(
+                settings=settings,
+                state=private.state,
+                roots=(private.root,),
+                once=True,
+                private=True,
+                progress=bar.update,
+            )
+            code = Supervisor(run, rasterizer, engines).run()
+        complete = run_files.deliver(arguments, private)
+    return ExitCode.FAILED if code is ExitCode.OK and not complete else code
 
 
 def _settings_of(arguments: argparse.Namespace) -> Settings:

@@ -69,6 +69,8 @@ class Run:
     state: str
     roots: tuple[bytes, ...]
     once: bool
+    private: bool = False
+    """Not to be found by other commands: its store is nobody's job store."""
     progress: Progress | None = None
     notifier: Notifier = field(default_factory=Notifier)
     reread: Callable[[], Settings] | None = None
@@ -150,7 +152,7 @@ class Supervisor:
         return not self._told_to_stop
 
     def _work(self, parts: build.Parts) -> ExitCode:
-        announced = runtime.announce(self._run.state, os.environ)
+        announced = None if self._run.private else runtime.announce(self._run.state, os.environ)
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
         self._warm = self._herald.warm = self._begin_server(parts)
         parts.worker.start()

@@ -24,7 +24,7 @@ from ocrd.domain.jobs import DocumentState, PageState
 from ocrd.host import files, runtime
 
 OPTIONS = {
-    "run": ["--once", "--inbox", "--engine"],
+    "run": ["--once", "--inbox", "--engine", "FILE", "--output", "--format", "--force"],
     "status": ["--json", "--watch"],
     "jobs": ["--json", "--limit", "--state"],
     "show": ["--json", "--text", "JOB|PATH"],

@@ -1,0 +1,204 @@
+"""`ocrd run --once FILE…`: single files, by the same pipeline, in a store of their own that is gone afterwards.
+
+Each file is copied into a private folder, which is the inbox of that run: so nothing else of the file's folder is
+touched, and neither the job store nor a daemon that watches the folder knows of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from ocrd.cli import delivery
+from ocrd.cli.common import clean, is_terminal
+from ocrd.domain.errors import ConfigError, UsageError
+from ocrd.host import files
+from ocrd.settings import Settings
+
+_LONG_AGO_S = 946_684_800
+"""2000-01-01: a file that old is complete at first sight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A file that was named, its copy, and the formats wanted of it."""
+
+    named: str
+    path: bytes
+    copy: bytes
+
+
+def check(arguments: argparse.Namespace, settings: Settings) -> Settings:
+    """The settings for these files. Raises UsageError where the command line cannot be meant, before any work."""
+    if not arguments.once:
+        raise UsageError("single files are read once", hint="ocrd run --once FILE; a folder: --inbox DIR")
+    if arguments.inbox:
+        raise UsageError("there are both files and --inbox", hint="name either files or folders")
+    for named in arguments.files:
+        if os.path.isdir(named):
+            raise UsageError(f"{named} is a folder", hint=f"ocrd run --once --inbox {named}")
+        if files.stat_regular(os.fsencode(os.path.realpath(named))) is None:
+            raise UsageError(f"there is no file {named}", hint="name a file")
+    settings = _private(settings)
+    if arguments.formats:
+        settings = settings.with_value("output", "formats", arguments.formats, "--format")
+    if arguments.output is not None:
+        if arguments.output != delivery.STDOUT and len(arguments.files) > 1:
+            raise UsageError("several files do not go into one", hint="-o - prints them one after the other")
+        settings = settings.with_value("output", "formats", settings.output.formats[:1], "--output")
+    if not settings.output.formats:
+        raise ConfigError("no format is wanted", hint="--format txt")
+    return settings
+
+
+def _private(settings: Settings) -> Settings:
+    """Only what shapes the reading counts: no inbox, no model server of our own, no store, no figures."""
+    settings = replace(
+        Settings(),
+        engine=settings.engine,
+        vllm=settings.vllm,
+        raster=settings.raster,
+        limits=settings.limits,
+        output=replace(settings.output, error_file=False),
+        log=replace(settings.log, file=""),
+        origins=settings.origins,
+    )
+    if settings.vllm.base_url or settings.engine.kind not in {"auto", "vllm"}:
+        return settings
+    if settings.engine.kind == "vllm":
+        raise ConfigError(
+            "no model server is started for single files",
+            hint="name one that runs, [vllm] base_url, or put the files into an inbox",
+        )
+    return settings.with_value("engine", "kind", "embedded", "run --once FILE")
+
+
+def refuse_to_replace(arguments: argparse.Namespace, formats: Sequence[str]) -> None:
+    """Raises UsageError if a target is there already: better before the reading than after it."""
+    if arguments.force or arguments.output == delivery.STDOUT:
+        return
+    for target in _targets(arguments, formats):
+        if os.path.lexists(target):
+            raise UsageError(
+                f"{os.fsdecode(target)} is there already",
+                hint="-o - prints the text; --force replaces the file",
+            )
+
+
+def _targets(arguments: argparse.Namespace, formats: Sequence[str]) -> Iterator[bytes]:
+    from ocrd.pipeline.writer import target_of
+
+    if arguments.output is not None:
+        yield os.fsencode(arguments.output)
+        return
+    for named in arguments.files:
+        for output_format in formats:
+            yield target_of(os.fsencode(named), output_format)
+
+
+class PrivateRun:
+    """The folder of one run: `state` and `root` (its inbox) in it. To be used as a context manager."""
+
+    def __init__(self, named: Sequence[str]) -> None:
+        self._named = list(dict.fromkeys(named))
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="ocrd-")
+        self.state = os.path.join(self._folder.name, "state")
+        self.root = os.fsencode(os.path.join(self._folder.name, "inbox"))
+        try:
+            self.works = [self._copy(number, named) for number, named in enumerate(self._named, 1)]
+        except OSError as err:
+            self._folder.cleanup()
+            raise UsageError(
+                f"{err.filename or tempfile.gettempdir()} cannot be copied: {err.strerror}",
+                hint="TMPDIR names another folder for the copies",
+            ) from err
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def _copy(self, number: int, named: str) -> Work:
+        from ocrd.pipeline.inbox import DEFAULT_IGNORES, Patterns
+
+        path = os.fsencode(named)
+        name = os.path.basename(path)
+        if Patterns(DEFAULT_IGNORES).match(name):  # an inbox passes such names over; here the file was named
+            name = b"document"
+        folder = os.path.join(self.root, b"%06d" % number)
+        os.makedirs(folder, mode=0o700)
+        copy = os.path.join(folder, name)
+        shutil.copyfile(path, copy)
+        os.utime(copy, (_LONG_AGO_S, _LONG_AGO_S))
+        return Work(named, path, copy)
+
+
+def deliver(arguments: argparse.Namespace, run: PrivateRun) -> bool:
+    """Hand out what was read and say what was not; whether all documents are done and all outputs written."""
+    from ocrd.store import snapshot
+
+    complete = True
+    with snapshot.opened(run.state) as connection:
+        for number, work in enumerate(run.works):
+            job = None if connection is None else snapshot.job_of_path(connection, work.copy)
+            outputs = [] if connection is None or job is None else snapshot.outputs(connection, job["id"])
+            complete = _deliver_one(arguments, work, outputs, is_first=number == 0) and complete
+            complete = _is_done(work, job) and complete
+    return complete
+
+
+def _deliver_one(
+    arguments: argparse.Namespace, work: Work, outputs: list[dict[str, str]], *, is_first: bool
+) -> bool:
+    written = True
+    for output in outputs:
+        made = os.fsencode(output["path"])
+        if arguments.output == delivery.STDOUT:
+            _print(made, after_another=not is_first)
+            continue
+        target = arguments.output or os.fsdecode(work.path + made[len(work.copy) :])
+        try:
+            with delivery.opened(target, force=arguments.force) as file, open(made, "rb") as source:
+                shutil.copyfileobj(source, file.buffer)
+        except UsageError as err:
+            _complain(str(err), err.hint)
+            written = False
+        else:
+            print(f"{clean(work.named)} → {clean(target)}")
+    return written
+
+
+def _print(made: bytes, *, after_another: bool) -> None:
+    """Onto standard output; a form feed stands between documents as between pages. A terminal is not steered."""
+    with open(made, "rb") as source:
+        if is_terminal():
+            print(clean(source.read().decode("utf-8", "replace"), keep="\n\t\f"), end="")
+            return
+        sys.stdout.flush()
+        if after_another:
+            sys.stdout.buffer.write(b"\f")
+        shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def _is_done(work: Work, job: dict[str, Any] | None) -> bool:
+    """Whether all of a document was read; if not, say why not."""
+    if job is None:
+        _complain(
+            f"{work.named}: it is no document that ocrd reads", "ocrd doctor; README.md has the formats"
+        )
+    elif job["state"] != "done":
+        _complain(f"{work.named}: {job['state']} ({job['reason_code']}): {job['reason']}", "docs/errors.md")
+    return job is not None and job["state"] == "done"
+
+
+def _complain(text: str, hint: str) -> None:
+    sys.stdout.flush()
+    print(f"ocrd: {clean(text)}\n      → {clean(hint)}", file=sys.stderr)
