@@ -4,7 +4,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0003');
+INSERT INTO "alembic_version" VALUES('0004');
 CREATE TABLE attempts (
 	id INTEGER NOT NULL, 
 	page_id INTEGER NOT NULL, 
@@ -114,6 +114,14 @@ CREATE TABLE pages (
 	CONSTRAINT fk_pages_result_id FOREIGN KEY(result_id) REFERENCES results (id), 
 	CONSTRAINT uq_pages_document_id_number UNIQUE (document_id, number)
 );
+CREATE TABLE relocations (
+	id INTEGER NOT NULL, 
+	document_id INTEGER NOT NULL, 
+	source BLOB NOT NULL, 
+	target BLOB, 
+	CONSTRAINT pk_relocations PRIMARY KEY (id), 
+	CONSTRAINT fk_relocations_document_id FOREIGN KEY(document_id) REFERENCES documents (id) ON DELETE CASCADE
+);
 CREATE TABLE results (
 	id INTEGER NOT NULL, 
 	body BLOB NOT NULL, 
@@ -164,4 +172,5 @@ CREATE INDEX ix_server_starts_model ON server_starts (model, image_id, id);
 CREATE INDEX ix_searched_waiting ON searched (id) WHERE NOT done;
 CREATE TRIGGER search_page_insert AFTER INSERT ON pages WHEN NEW.result_id IS NOT NULL BEGIN INSERT INTO searched (result_id) SELECT NEW.result_id WHERE NOT EXISTS (SELECT 1 FROM searched WHERE result_id = NEW.result_id); END;
 CREATE TRIGGER search_page_update AFTER UPDATE OF result_id ON pages WHEN NEW.result_id IS NOT NULL BEGIN INSERT INTO searched (result_id) SELECT NEW.result_id WHERE NOT EXISTS (SELECT 1 FROM searched WHERE result_id = NEW.result_id); END;
+CREATE INDEX ix_relocations_document_id ON relocations (document_id);
 COMMIT;

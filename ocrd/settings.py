@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
+from ocrd.domain import moving
 from ocrd.domain.errors import ConfigError
 
 ENV_PREFIX = "OCRD_"
@@ -236,6 +237,18 @@ class OutputSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AfterSettings:
+    """What becomes of an original, with its texts, when its work is done: `keep` or `move:DIR`."""
+
+    done: str = _option(
+        moving.KEEP,
+        "Documents that are `done`: `keep` where they are, or `move:DIR`, into their subfolder below DIR; a DIR that is "
+        "not absolute lies below the inbox.",
+    )
+    failed: str = _option(moving.KEEP, "The same for those that `failed` or were `rejected`.")
+
+
+@dataclass(frozen=True, slots=True)
 class StateSettings:
     """Where ocrd keeps its own data."""
 
@@ -300,6 +313,7 @@ class Settings:
     raster: RasterSettings = field(default_factory=RasterSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    after: AfterSettings = field(default_factory=AfterSettings)
     state: StateSettings = field(default_factory=StateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
@@ -330,6 +344,8 @@ def load(config: str | None = None, env: Mapping[str, str] | None = None) -> Set
     if path is not None:
         settings = _apply_file(settings, path)
     settings = _apply_variables(settings, env)
+    for option in ("done", "failed"):
+        moving.parse_rule(option, getattr(settings.after, option))
     if "@" in settings.vllm.base_url.partition("://")[2].partition("/")[0]:
         origin = settings.origins["vllm.base_url"]
         raise ConfigError(  # the address is told in logs, by `ocrd status` and in messages

@@ -111,6 +111,7 @@ def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, no
         "heartbeat_age_s": None if beat_at is None else round(now - beat_at, 1),
         "inboxes": heartbeat.get("inboxes", []),
         "restart_for": heartbeat.get("restart_for", []),
+        "move_problem": heartbeat.get("move_problem", ""),
     }
 
 
@@ -131,6 +132,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"settings   changed, and count after a restart: {changed}"
     for inbox in status["daemon"]["inboxes"]:
         yield f"inbox      {_inbox_line(inbox)}"
+    if status["daemon"].get("move_problem"):
+        yield f"originals  WAIT TO BE MOVED: {clean(status['daemon']['move_problem'])}"
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
     yield from _model_lines(status)

@@ -13,10 +13,12 @@ from ocrd.daemon.admission import Admission
 from ocrd.daemon.engines import Engines, raster_workers, server_wait_s
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.landing import OnPage
+from ocrd.daemon.mover import Mover, folders_of
 from ocrd.daemon.orders import Orders
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
+from ocrd.domain.moving import AfterRules, parse_rule
 from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
 from ocrd.host import files
@@ -30,6 +32,7 @@ from ocrd.store.engine import Database, Waiter
 from ocrd.store.indexer import Indexer
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
+from ocrd.store.relocations import RelocationStore
 from ocrd.store.servers import ServerStore
 
 FIRST_ROUND_TRIP_S = 300.0
@@ -46,6 +49,7 @@ class Stores:
     outputs: OutputStore
     commands: CommandStore
     servers: ServerStore
+    relocations: RelocationStore
     indexer: Indexer
 
 
@@ -60,6 +64,7 @@ class Parts:
     receiver: Receiver
     orders: Orders
     publisher: Publisher
+    mover: Mover
 
     def reconfigure(self, settings: Settings) -> None:
         """Let the options of `reloading.AT_ONCE` count."""
@@ -78,6 +83,7 @@ def open_stores(folder: str, clock: Clock | None = None, *, waiter: Waiter | Non
         OutputStore(database, clock),
         CommandStore(database, clock),
         ServerStore(database, clock),
+        RelocationStore(database, clock),
         Indexer(database),
     )
 
@@ -107,7 +113,9 @@ def build(
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
     publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
-    finisher = Finisher(stores.documents, stores.pages, publisher)
+    after = _after_rules(settings)
+    mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock())
+    finisher = Finisher(stores.documents, stores.pages, publisher, after=after, on_move=mover.notify)
     admission = Admission(
         rasterizer, max_bytes=settings.limits.file_mib << 20, fingerprint=fingerprint(settings)
     )
@@ -143,12 +151,18 @@ def build(
             documents=stores.documents,
             outputs=stores.outputs,
             worker=worker,
+            without=folders_of(roots, after),
             locks=locks,
         ),
         once=once,
     )
     orders = Orders(stores.commands, stores.documents, worker, fingerprint=fingerprint(settings))
-    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher)
+    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher, mover)
+
+
+def _after_rules(settings: Settings) -> AfterRules:
+    folders = {name: parse_rule(name, getattr(settings.after, name)) for name in ("done", "failed")}
+    return AfterRules(**{name: folder and os.path.expanduser(folder) for name, folder in folders.items()})
 
 
 def _wanted_outputs(settings: Settings) -> dict[str, Any]:

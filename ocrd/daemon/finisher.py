@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ocrd.daemon.publisher import Publisher
 from ocrd.domain.errors import ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState
+from ocrd.domain.moving import AfterRules
 from ocrd.host import files
 from ocrd.pipeline import writer
 from ocrd.store.documents import DocumentStore, Job
@@ -36,7 +37,18 @@ class Ending:
 class Finisher:
     """Thread-safe; called once for each document."""
 
-    def __init__(self, documents: DocumentStore, pages: PageStore, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        pages: PageStore,
+        publisher: Publisher,
+        *,
+        after: AfterRules | None = None,
+        on_move: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_move` is told when an original is to be moved, after the commit that says so."""
+        self._after = after or AfterRules()
+        self._on_move = on_move
         self._documents = documents
         self._pages = pages
         self._publisher = publisher
@@ -46,15 +58,15 @@ class Finisher:
         the document can be finished later."""
         problem = self.source_problem(job.id)
         if problem is not None:
-            return self._commit(job, Ending(DocumentState.CANCELLED, *problem))
+            return self._commit(job.id, Ending(DocumentState.CANCELLED, *problem))
         try:
-            return self._commit(job, self._write(job))
+            return self._commit(job.id, self._write(job))
         except OSError as err:
             writer.sweep(job.path, job.id)
             if err.errno in _OUT_OF_SPACE:
                 raise ServerFault(NO_SPACE + job.name) from err
             reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
-            return self._commit(job, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
+            return self._commit(job.id, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
 
     def source_problem(self, document_id: int) -> tuple[ReasonCode, str] | None:
         """Why the file at the document's path is not the one that was taken in; None if it is.
@@ -72,7 +84,7 @@ class Finisher:
 
     def cancel(self, job: Job, code: ReasonCode, reason: str) -> Ending:
         """End a document without text; the pages it has are kept."""
-        return self._commit(job, Ending(DocumentState.CANCELLED, code, reason))
+        return self._commit(job.id, Ending(DocumentState.CANCELLED, code, reason))
 
     def reject(self, job_id: int, path: bytes, code: ReasonCode, reason: str, hint: str) -> Ending:
         """End a document that can never work, with its error file. Raises ServerFault when the disk is full: the
@@ -85,13 +97,15 @@ class Finisher:
                 raise ServerFault(NO_SPACE + files.display_name(path)) from err
             # a read-only inbox: the reason stands in the store in any case
         ending = Ending(DocumentState.REJECTED, code, reason, written)
-        self._documents.finish(job_id, ending.state, code=code, reason=reason, written=written)
-        return ending
+        return self._commit(job_id, ending)
 
-    def _commit(self, job: Job, ending: Ending) -> Ending:
+    def _commit(self, job_id: int, ending: Ending) -> Ending:
+        move = self._after.folder_for(ending.state, ending.code) is not None
         self._documents.finish(
-            job.id, ending.state, code=ending.code, reason=ending.reason, written=ending.written
+            job_id, ending.state, code=ending.code, reason=ending.reason, written=ending.written, move=move
         )
+        if move:
+            self._on_move()
         return ending
 
     def _write(self, job: Job) -> Ending:

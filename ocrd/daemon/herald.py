@@ -99,6 +99,7 @@ class Herald:
             "once": self._once,
             "restart_for": list(self.restart_for),
             "inboxes": parts.receiver.facts(),
+            "move_problem": parts.mover.problem,
             "engine": {
                 "kind": parts.engines.name,
                 "slots": parts.engines.first.slots,

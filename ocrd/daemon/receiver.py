@@ -90,6 +90,8 @@ class ReceiverParts:
     documents: DocumentStore
     outputs: OutputStore
     worker: Worker
+    without: frozenset[bytes] = frozenset()
+    """Folders below the inboxes that are no input: what is done is moved there."""
     locks: files.FolderLocks | None = None
     """The inboxes' locks, taken anew where another folder stands at a path; they are closed by whoever made them."""
 
@@ -221,10 +223,15 @@ class Receiver:
             self._parts.locks.release(root.path)
         root.next_look = self._clock.monotonic() + _LOOK_S
 
+    def _list(self, root: Root) -> inbox.Listing:
+        return inbox.list_files(
+            root.path, self._patterns, recursive=self._settings.recursive, without=self._parts.without
+        )
+
     def _remember(self, root: Root) -> None:
         """What the store knows of the files that are there; not those that were not there when their turn came."""
         root.tracker.forget()
-        there = inbox.list_files(root.path, self._patterns, recursive=self._settings.recursive)
+        there = self._list(root)
         for path, size, mtime_ns in self._parts.documents.known_files(root.name):
             if path in there.files or not there.complete:
                 root.tracker.remember(path, size, mtime_ns)
@@ -249,7 +256,7 @@ class Receiver:
             return
         self._watch(root)
         began = self._clock.monotonic()
-        listing = inbox.list_files(root.path, self._patterns, recursive=self._settings.recursive)
+        listing = self._list(root)
         self._note_missing(root, missing=not listing.complete)
         root.skipped = listing.skipped
         candidates = inbox.without_outputs(listing.files, writer.SUFFIXES)

@@ -201,7 +201,7 @@ def publish_new(draft: bytes, target: bytes) -> None:
     except OSError:
         # No hard links here (FAT, some FUSE and Windows drives): look first, then rename.
         try:
-            _patiently(lambda: _rename_new(draft, target))
+            _patiently(lambda: rename_new(draft, target))
         except OSError as err:
             if err.errno not in _IN_USE:
                 raise
@@ -212,7 +212,8 @@ def publish_new(draft: bytes, target: bytes) -> None:
         _patiently(lambda: os.unlink(draft))
 
 
-def _rename_new(draft: bytes, target: bytes) -> None:
+def rename_new(draft: bytes, target: bytes) -> None:
+    """Rename to a name that nobody has, as far as a look before can tell. Raises FileExistsError, OSError."""
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
     os.rename(draft, target)
@@ -230,6 +231,13 @@ def _patiently(action: Callable[[], None]) -> None:
         else:
             return
     action()
+
+
+def copy_to_draft(source: bytes, draft: bytes) -> None:
+    """Write the content of a regular file into a new draft. Raises OSError."""
+    with os.fdopen(create_draft(draft), "wb") as file, open_regular(source) as original:
+        for chunk in _chunks_of(original):
+            file.write(chunk)
 
 
 def _copy_new(draft: bytes, target: bytes) -> None:

@@ -68,8 +68,10 @@ class Listing:
     """False if the root itself could not be listed: nothing may be concluded from what is missing."""
 
 
-def list_files(root: bytes, patterns: Patterns, *, recursive: bool) -> Listing:
-    """Every regular file below the root; links are not followed, other things not opened."""
+def list_files(
+    root: bytes, patterns: Patterns, *, recursive: bool, without: frozenset[bytes] = frozenset()
+) -> Listing:
+    """Every regular file below the root; links are not followed, other things not opened, nor the folders `without`."""
     found = Listing()
     folders = [root]
     while folders:
@@ -79,7 +81,7 @@ def list_files(root: bytes, patterns: Patterns, *, recursive: bool) -> Listing:
                 for entry in entries:
                     if patterns.match(entry.name):
                         found.skipped["ignored"] += 1
-                    elif _list_entry(entry, found) and recursive:
+                    elif _list_entry(entry, found) and recursive and entry.path not in without:
                         folders.append(entry.path)
         except OSError:  # at its beginning or in the middle of it: a share may go away at any time
             found.skipped["unreadable_folder"] += 1

@@ -22,7 +22,7 @@ from ocrd.domain.jobs import (
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
 from ocrd.store.engine import Database, written
-from ocrd.store.tables import counts, documents, outputs, pages
+from ocrd.store.tables import counts, documents, outputs, pages, relocations
 
 FINGERPRINT_LENGTH = 16
 _NOT_THERE = frozenset({ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value})
@@ -33,6 +33,8 @@ _NEXT_IN_TURN = text(
     "SELECT id FROM documents INDEXED BY ix_documents_claim WHERE state = 'queued' AND NOT EXISTS ("
     "SELECT 1 FROM documents AS twin WHERE twin.state = 'running' "
     "AND twin.sha256 = documents.sha256 AND twin.fingerprint = documents.fingerprint"
+    ") AND NOT EXISTS ("
+    "SELECT 1 FROM relocations WHERE relocations.document_id = documents.id AND relocations.target IS NOT NULL"
     ") ORDER BY priority DESC, id LIMIT 1"
 )
 
@@ -130,7 +132,9 @@ class DocumentStore:
             if current is not None and _is_same(current, arrival):
                 return self._seen_again(tx, current, arrival)
             superseded = None if current is None else self._supersede(tx, current)
-            revision = 1 if current is None else current.revision + 1
+            # Not the current one's alone: the document that stood here may have been moved away.
+            newest = select(func.max(documents.c.revision)).where(documents.c.path == arrival.path)
+            revision = (tx.execute(newest).scalar_one() or 0) + 1
             state = DocumentState.QUEUED if arrival.rejected is None else DocumentState.RUNNING
             document_id = self._insert(tx, arrival, revision, state)
             return Registered(document_id, new=True, state=state, superseded=superseded)
@@ -237,8 +241,10 @@ class DocumentStore:
         code: ReasonCode | str = "",
         reason: str = "",
         written: Sequence[bytes] = (),
+        move: bool = False,
     ) -> None:
-        """End a running document; the planned outputs in `written` are now known to be there."""
+        """End a running document; the planned outputs in `written` are now known to be there. With `move` its
+        original is to be moved."""
         with self._database.write() as tx:
             if written:
                 tx.execute(
@@ -249,6 +255,9 @@ class DocumentStore:
             if state is DocumentState.CANCELLED:
                 self._cancel_pages(tx, document_id, str(code))
             self._move(tx, document_id, DocumentState.RUNNING, state, code=code, reason=reason)
+            if move:
+                path = select(documents.c.id, documents.c.path).where(documents.c.id == document_id)
+                tx.execute(insert(relocations).from_select(["document_id", "source"], path))
 
     def outcome(self, document_id: int) -> DocumentState | None:
         """The final state that the pages amount to; None while some are not final."""
@@ -354,6 +363,15 @@ class DocumentStore:
         with self._database.read() as tx:
             query = select(documents.c.id).where(documents.c.state.in_(states), documents.c.current)
             return list(tx.execute(query.order_by(documents.c.id)).scalars())
+
+    def ended_as(self, document_id: int) -> tuple[DocumentState, str] | None:
+        """State and reason code of a document that is finished and current; None for any other."""
+        with self._database.read() as tx:
+            query = select(documents.c.state, documents.c.reason_code).where(
+                documents.c.id == document_id, documents.c.current, documents.c.state.in_(FINAL_DOCUMENTS)
+            )
+            row = tx.execute(query).one_or_none()
+        return None if row is None else (DocumentState(row.state), row.reason_code)
 
     def find(self, document_id: int) -> Job | None:
         """One document by its number."""

@@ -19,7 +19,7 @@ from ocrd.host import mounts
 from ocrd.host.files import sync_folder
 
 FILE_NAME = "ocrd.db"
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration, so that a store that is up to date is opened without alembic. A test compares."""
 
 

@@ -155,6 +155,18 @@ outputs = Table(
 )
 Index("ix_outputs_document_id", outputs.c.document_id)
 
+relocations = Table(
+    "relocations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), nullable=False),
+    Column("source", LargeBinary, nullable=False),
+    Column("target", LargeBinary),
+)
+"""Originals that are to be moved: one row without a target when that is decided, one for each file once it is known
+where they go (the outputs first, the original last), none when all have arrived."""
+Index("ix_relocations_document_id", relocations.c.document_id)
+
 commands = Table(
     "commands",
     metadata,

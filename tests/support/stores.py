@@ -14,6 +14,7 @@ from ocrd.store.documents import Arrival, DocumentStore, Job
 from ocrd.store.engine import Database
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import Attempt, PageStore
+from ocrd.store.relocations import RelocationStore
 
 INBOX = "/inbox"
 FINGERPRINT = "f" * 16
@@ -29,6 +30,7 @@ class Stores:
         self.pages = PageStore(self.database, clock)
         self.outputs = OutputStore(self.database, clock)
         self.commands = CommandStore(self.database, clock)
+        self.relocations = RelocationStore(self.database, clock)
 
     def close(self) -> None:
         self.database.close()
