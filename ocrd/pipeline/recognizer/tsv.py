@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
+from ocrd.domain import reading_order
 from ocrd.domain.documents import Block, Box, Word
 from ocrd.domain.geometry import unrotate_box
 
@@ -30,20 +32,31 @@ class _Row(NamedTuple):
 
 
 def parse_blocks(tsv: str, *, rotation: int = 0, width: int = 0, height: int = 0) -> tuple[Block, ...]:
-    """One block a paragraph, in Tesseract's reading order; words of white space and empty blocks are left out.
+    """One block a paragraph, in reading order (see `domain/reading_order.py`); words of white space and empty blocks
+    are left out.
 
     `rotation` is how far the image was turned clockwise before it was read; `width` and `height` are its size
     in pixels before that. Boxes come back in the image as it was. Never raises on a malformed row: it is skipped.
     """
     rows = (row for line in tsv.split("\n") if (row := _parse_row(line)) is not None)
+    paragraphs = [
+        [[_to_word(row) for row in line] for _, line in groupby(paragraph, key=lambda row: row.line)]
+        for _, paragraph in groupby(rows, key=lambda row: row.paragraph)
+    ]
     blocks = []
-    for _, paragraph in groupby(rows, key=lambda row: row.paragraph):
-        words = tuple(_number_lines(paragraph, rotation=rotation, width=width, height=height))
+    for lines in reading_order.arrange(paragraphs):
+        words = tuple(
+            replace(
+                word, line=number, box=unrotate_box(word.box, rotation=rotation, width=width, height=height)
+            )
+            for number, line in enumerate(lines)
+            for word in line
+        )
         blocks.append(
             Block(
                 category="Text",
                 box=_around([word.box for word in words]),
-                text="\n".join(_lines(words)),
+                text="\n".join(" ".join(word.text for word in line) for line in lines),
                 words=words,
                 confidence=mean_confidence(words),
             )
@@ -100,15 +113,8 @@ def _within_100(confidence: float) -> float:
     return 0.0 if math.isnan(confidence) else min(100.0, max(0.0, confidence))
 
 
-def _number_lines(rows: Iterable[_Row], *, rotation: int, width: int, height: int) -> Iterator[Word]:
-    for number, (_, line) in enumerate(groupby(rows, key=lambda row: row.line)):
-        for row in line:
-            box = unrotate_box(row.box, rotation=rotation, width=width, height=height)
-            yield Word(text=row.text, box=box, confidence=row.confidence, line=number)
-
-
-def _lines(words: Iterable[Word]) -> list[str]:
-    return [" ".join(word.text for word in line) for _, line in groupby(words, key=lambda word: word.line)]
+def _to_word(row: _Row) -> Word:
+    return Word(text=row.text, box=row.box, confidence=row.confidence, line=0)
 
 
 def _around(boxes: Sequence[Box]) -> Box:

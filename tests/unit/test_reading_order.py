@@ -1,0 +1,153 @@
+"""Prose is read by columns, forms and tables by rows; whatever stands where, every word is read once."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocrd.domain.documents import Word
+from ocrd.domain.reading_order import Paragraph, arrange
+
+HEIGHT, PITCH = 20, 34
+
+
+def line(text: str, x: int, y: int, *, slope: float = 0.0) -> list[Word]:
+    """Words of a line that begins at a place; a letter is 10 pixels wide."""
+    words, left = [], x
+    for word in text.split():
+        top = y + round(slope * left)
+        box = (left, top, left + 10 * len(word), top + HEIGHT)
+        words.append(Word(text=word, box=box, confidence=90.0, line=0))
+        left += 10 * len(word) + 8
+    return words
+
+
+def column(texts: Sequence[str], x: int, y: int, *, pitch: int = PITCH, slope: float = 0.0) -> Paragraph:
+    """A paragraph of lines below each other."""
+    return [line(text, x, y + number * pitch, slope=slope) for number, text in enumerate(texts)]
+
+
+def read(*paragraphs: Paragraph) -> list[str]:
+    """The lines of a page in reading order, as text."""
+    return [" ".join(word.text for word in words) for part in arrange(paragraphs) for words in part]
+
+
+PROSE = [
+    "the quick brown fox jumps over",
+    "a lazy dog and then it sleeps",
+    "for hours under an old tree until",
+] * 3
+LABELS = ["Name:", "Date of birth:", "Address:", "Telephone:"]
+VALUES = ["Anna Petrova", "09.02.1987", "Tver, Zhelyabova 3", "+7 910 555-03-71"]
+
+
+def test_columns_of_prose_are_read_one_after_the_other() -> None:
+    left, right = column(PROSE, 100, 100), column(PROSE, 600, 100)
+    assert read(left, right) == PROSE + PROSE
+
+
+def test_a_form_is_read_by_rows() -> None:
+    labels, values = column(LABELS, 100, 100, pitch=58), column(VALUES, 440, 98, pitch=58)
+    assert read(labels, values) == [f"{label} {value}" for label, value in zip(LABELS, VALUES, strict=True)]
+
+
+@given(st.floats(-0.05, 0.05))
+def test_a_form_that_lies_askew_is_read_by_rows(slope: float) -> None:
+    labels = column(LABELS, 100, 400, pitch=58, slope=slope)
+    values = column(VALUES, 440, 400, pitch=58, slope=slope)
+    below = column(PROSE[:3], 100, 800, slope=slope)
+    rows = [f"{label} {value}" for label, value in zip(LABELS, VALUES, strict=True)]
+    assert read(labels, values, below) == rows + PROSE[:3]
+
+
+def test_figures_stand_behind_what_they_belong_to() -> None:
+    goods = ["Paper A4 500 sheets of 80 g", "Toner for the large printer", "Delivery within the town"]
+    assert read(
+        column(goods, 100, 100),
+        column(["2", "1", "3"], 500, 100),
+        column(["349,90", "8 450,00", "1 200,00"], 700, 101),
+    ) == [
+        "Paper A4 500 sheets of 80 g 2 349,90",
+        "Toner for the large printer 1 8 450,00",
+        "Delivery within the town 3 1 200,00",
+    ]
+
+
+def test_a_total_on_the_right_comes_before_what_stands_below_it_on_the_left() -> None:
+    signature, total = (
+        column(["Signed by Anna Petrova", "Accountant"], 100, 400),
+        column(["Total: 43 296,70"], 700, 300),
+    )
+    assert read(signature, total) == ["Total: 43 296,70", "Signed by Anna Petrova", "Accountant"]
+
+
+def test_addresses_side_by_side_stay_together() -> None:
+    sender = ["North Star Ltd", "Myasnitskaya 24 office 412", "101000 Moscow"]
+    receiver = ["Uralmash Plc", "Lenin avenue 5", "620000 Yekaterinburg"]
+    assert read(column(sender, 100, 100), column(receiver, 600, 100)) == sender + receiver
+
+
+def test_a_note_in_the_margin_is_not_mixed_into_the_prose() -> None:
+    note = ["see page", "twelve of", "the other", "volume"]
+    assert read(column(PROSE, 100, 100), column(note, 700, 111, pitch=30)) == PROSE + note
+
+
+def test_a_table_within_a_column_leaves_the_other_column_alone() -> None:
+    left = column(PROSE, 100, 100)
+    labels, values = column(LABELS, 600, 100, pitch=58), column(VALUES, 800, 100, pitch=58)
+    text = read(left, labels, values)
+    assert text[:9] == PROSE
+    assert Counter(" ".join(text[9:]).split()) == Counter(" ".join([*LABELS, *VALUES]).split())
+
+
+def test_a_page_that_lies_on_its_side_is_left_as_tesseract_reads_it() -> None:
+    """The words run from top to bottom."""
+    lying = [
+        [
+            [
+                Word(text=word.text, box=(box[1], box[0], box[3], box[2]), confidence=90.0, line=0)
+                for word in words
+            ]
+        ]
+        for part in (column(LABELS, 100, 100), column(VALUES, 440, 100))
+        for words in part
+        for box in [words[0].box]
+    ]
+    assert arrange(lying) == lying
+
+
+WORDS = st.builds(
+    lambda text, x, y, width, height: Word(
+        text=text, box=(x, y, x + width, y + height), confidence=50.0, line=0
+    ),
+    st.text("абвxyz019:.", min_size=1, max_size=9),
+    st.integers(0, 1500),
+    st.integers(0, 2000),
+    st.integers(1, 400),
+    st.integers(1, 60),
+)
+
+
+@given(st.lists(st.lists(st.lists(WORDS, min_size=1, max_size=8), min_size=1, max_size=6), max_size=12))
+def test_every_word_is_read_once_wherever_it_stands(page: list[list[list[Word]]]) -> None:
+    arranged = arrange(page)
+    assert sorted(map(id, (word for part in arranged for words in part for word in words))) == sorted(
+        map(id, (word for part in page for words in part for word in words))
+    )
+    assert all(words for part in arranged for words in part)
+
+
+@given(st.floats(0.3, 4.0))
+def test_the_resolution_changes_nothing(scale: float) -> None:
+    parts = [column(LABELS, 100, 100, pitch=58), column(VALUES, 440, 98, pitch=58), column(PROSE, 100, 500)]
+
+    def scaled(word: Word) -> Word:
+        left, top, right, bottom = (math.floor(side * scale * 4) for side in word.box)
+        return Word(text=word.text, box=(left, top, right, bottom), confidence=90.0, line=0)
+
+    larger = [[[scaled(word) for word in words] for words in part] for part in parts]
+    assert read(*larger) == read(*parts)
