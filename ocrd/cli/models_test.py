@@ -7,12 +7,14 @@ import contextlib
 import locale
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from threading import Event
 from typing import TYPE_CHECKING
 
 from ocrd import __version__
+from ocrd.cli.bars import Bar
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings
 from ocrd.cli.orders import send_order
 from ocrd.domain.errors import ConfigError, ExitCode, TryAgainLater, UsageError
@@ -70,8 +72,9 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
         managed.planner.forgive()
         _check_folder(arguments.report)
         at = datetime.now().astimezone()
-        with _interruptible() as stop:
-            trials = try_models(managed, chosen, languages=settings.engine.languages, say=_say, stop=stop)
+        with _interruptible() as stop, Bar(sys.stdout, unit="models", task="testing") as bar:
+            say = _sayer(bar, [one.model for one in chosen])
+            trials = try_models(managed, chosen, languages=settings.engine.languages, say=say, stop=stop)
         here = _circumstances(settings, hub, at, trials)
         paths = write_report(
             arguments.report,
@@ -107,8 +110,15 @@ def named(hub: str, model: str, settings: Settings) -> CachedModel:
     return inspect_model(hub, spelling(hub, entry.model if entry else model))
 
 
-def _say(model: str, what: str) -> None:
-    print(f"{clean(model)}: {clean(what)}", flush=True)
+def _sayer(bar: Bar, models: Sequence[str]) -> Callable[[str, str], None]:
+    """Tells of progress: a line each time, and on a terminal a bar below."""
+
+    def say(model: str, what: str) -> None:
+        if model in models:
+            bar.show("testing", models.index(model), len(models))
+        print(f"{clean(model)}: {clean(what)}", flush=True)
+
+    return say
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from ocrd.cli.bars import Bar
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode, UsageError
 from ocrd.host import files
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ocrd.pipeline.rasterizer import Rasterizer
 
 _NAME_WIDTH = 44
+_BAR_S = 0.2
 _GONE = {ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value}
 
 
@@ -95,14 +97,14 @@ def _run_files(arguments: argparse.Namespace, settings: Settings) -> ExitCode:
 
         # What went wrong is told of each file at the end.
         logs.configure(level="critical", output_format=settings.log.format)
-        with _Bar(shown=sys.stderr.isatty()) as bar:
+        with _pages_bar() as bar:
             run = Run(
                 settings=settings,
                 state=private.state,
                 roots=(private.root,),
                 once=True,
                 private=True,
-                progress=bar.update,
+                progress=_shown_by(bar),
             )
             code = Supervisor(run, rasterizer, engines).run()
         complete = run_files.deliver(arguments, private)
@@ -134,7 +136,8 @@ def _run(
     gc.freeze()
     gc.enable()
     state = state_dir(settings)
-    show_bar = arguments.once and sys.stderr.isatty()
+    bar = _pages_bar()
+    show_bar = arguments.once and bar.shown
 
     def configure_logs(settings: Settings) -> None:
         # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
@@ -162,8 +165,8 @@ def _run(
         )
         return Supervisor(run, rasterizer, engines).run()
     began = time.time()
-    with _Bar(shown=show_bar) as bar:
-        run = Run(settings=settings, state=state, roots=roots, once=True, progress=bar.update)
+    with bar:
+        run = Run(settings=settings, state=state, roots=roots, once=True, progress=_shown_by(bar))
         code = Supervisor(run, rasterizer, engines).run()
     failed = _print_summary(state, roots, began)
     return ExitCode.FAILED if code is ExitCode.OK and failed else code
@@ -191,49 +194,24 @@ def check_inboxes(settings: Settings, *, may_come_later: bool = False) -> tuple[
     return roots
 
 
-class _Bar:
-    """A progress bar on the terminal; nothing elsewhere."""
+def _pages_bar() -> Bar:
+    return Bar(sys.stderr, unit="pages", task="looking into the inbox")
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._last = 0.0
-        self._task: Any = None
 
-    def __enter__(self) -> Self:
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def _shown_by(bar: Bar) -> Progress | None:
+    """What the supervisor calls every now and then; it costs two questions to the store."""
+    last = 0.0
 
-            self._progress = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("pages"),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
-            self._task = self._progress.add_task("looking into the inbox", total=None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._progress.stop()
-
-    @property
-    def update(self) -> Progress | None:
-        """What the supervisor calls every now and then."""
-        return self._update if self._shown else None
-
-    def _update(self, stores: Stores) -> None:
-        if time.monotonic() - self._last < 0.2:
+    def show(stores: Stores) -> None:
+        nonlocal last
+        if time.monotonic() - last < _BAR_S:
             return
-        self._last = time.monotonic()
+        last = time.monotonic()
         settled, total = stores.pages.progress()
         left = stores.documents.unfinished()
-        name = f"{left} document{'' if left == 1 else 's'} left"
-        self._progress.update(self._task, completed=settled, total=total or None, description=name)
+        bar.show(f"{left} document{'' if left == 1 else 's'} left", settled, total or None)
+
+    return show if bar.shown else None
 
 
 def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, is_terminal, print_json
+from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, print_json
 from ocrd.domain.errors import ExitCode
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.host import files, runtime
@@ -15,7 +15,6 @@ from ocrd.store import snapshot
 
 SCHEMA = "ocrd.status/1"
 _ERRORS_SHOWN = 5
-_WATCH_S = 1.0
 _DOUBTFUL = (Verdict.SUSPECT, Verdict.TRUNCATED, Verdict.LOOP)
 """Verdicts of pages whose text is written all the same."""
 _LOW_SPACE_MIB = 256
@@ -28,14 +27,34 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers, "status", "show what the daemon does and how far it is", handle, has_json=True
     )
-    parser.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=1.0,
+        metavar="SECONDS",
+        help="keep showing it, until Ctrl-C: a live screen on a terminal, elsewhere a line (with --json an object) every "
+        "so many seconds (default 1)",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86_400:
+        raise ValueError
+    return seconds
+
+
+_seconds.__name__ = "number of seconds (at least 0.1)"  # argparse says it of a wrong one
 
 
 def handle(arguments: argparse.Namespace) -> ExitCode:
     """Run."""
     state = find_state(arguments)
-    if arguments.watch:
-        return _watch(state)
+    if arguments.watch is not None:
+        from ocrd.cli import watch
+
+        return watch.watch(lambda: read(state), every_s=arguments.watch, as_json=arguments.json)
     status = read(state)
     if arguments.json:
         print_json(status)
@@ -164,6 +183,16 @@ def _model_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"vram       {_vram_line(status['vram'])}"
 
 
+def to_line(status: dict[str, Any]) -> str:
+    """The status in one line: alive, documents, pages, speed."""
+    daemon = "running" if status["daemon"]["alive"] else "not running"
+    paused = ", paused" if status["paused"] else ""
+    return (
+        f"daemon {daemon}{paused} · documents: {_counts_line(status['documents'])} · "
+        f"pages: {_counts_line(status['pages'])} · {_speed_line(status)}"
+    )
+
+
 def _daemon_line(status: dict[str, Any]) -> str:
     daemon = status["daemon"]
     paused = " · PAUSED (go on with: ocrd resume)" if status["paused"] else ""
@@ -246,19 +275,3 @@ def _speed_line(status: dict[str, Any]) -> str:
     if status["eta_s"] == 0:
         return f"{rate}, nothing left to do"
     return f"{rate}, about {in_words(status['eta_s'])} left" if status["eta_s"] else rate
-
-
-def _watch(state: str) -> ExitCode:
-    """Show it again and again. On a terminal in place; elsewhere one block after the other."""
-    if not is_terminal():
-        while True:
-            print("\n".join(to_lines(read(state))), flush=True)
-            print(flush=True)
-            time.sleep(_WATCH_S)
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(auto_refresh=False, screen=False) as live:
-        while True:
-            live.update(Text("\n".join(to_lines(read(state)))), refresh=True)
-            time.sleep(_WATCH_S)
