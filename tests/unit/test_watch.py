@@ -114,11 +114,11 @@ def test_found_words_stand_out_on_a_terminal(stores: Stores, env: dict[str, str]
 
 def test_lines_of_a_models_test_stand_above_its_bar(env: dict[str, str]) -> None:
     program = (
-        "import sys; from ocrd.cli.bars import Bar; from ocrd.cli.models_test import _sayer\n"
+        "import os, sys, tty; tty.setcbreak(0); from ocrd.cli.bars import Bar; from ocrd.cli.models_test import _sayer\n"
         "with Bar(sys.stdout, unit='models', task='testing') as bar:\n"
         "    say = _sayer(bar, ['a/[b]', 'c/d'])\n"
         "    say('a/[b]', 'starting'); say('c/d', 'starting'); say('x/y', 'is none of them')\n"
-        "    sys.stdout.flush(); input()\n"
+        "    sys.stdout.flush(); os.read(0, 1)\n"
     )
     with Terminal([sys.executable, "-c", program], env) as terminal:
         terminal.wait_until(lambda: "1/2 models" in terminal.text, "the bar")
@@ -127,6 +127,6 @@ def test_lines_of_a_models_test_stand_above_its_bar(env: dict[str, str]) -> None
             "c/d: starting",
             "x/y: is none of them",
         ]
-        terminal.type(b"\n")
+        terminal.type(b"x")
         assert terminal.end() == 0
     assert "models" not in terminal.text
