@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from ocrd.domain.documents import Block, PageText
 from ocrd.domain.models import PromptMode
-from ocrd.domain.rendering import FORMULA, PICTURE
+from ocrd.domain.rendering import FORMULA, PICTURE, TABLE
 from ocrd.domain.tables import Piece, split_tables, to_pipe
 
 FORM_FEED = "\f"
@@ -63,8 +63,16 @@ def _page_markdown(page: PageText, tables: TableStyle, without: frozenset[str]) 
         return "" if page.blank else f"> {escape_markdown(gap(page))}"
     is_markdown = page.recognition.prompt_mode in _MARKDOWN_MODES
     blocks = (block for block in page.recognition.blocks if block.category not in without)
-    parts = (_own_markdown(block, tables) if is_markdown else _escaped(block) for block in blocks)
+    parts = (
+        _own_markdown(block, tables) if is_markdown or _is_table(block) else _escaped(block)
+        for block in blocks
+    )
     return "\n\n".join(part for part in parts if part)
+
+
+def _is_table(block: Block) -> bool:
+    """Whether it is one in HTML, whoever made it."""
+    return block.category == TABLE and block.text.startswith("<table>")
 
 
 _HEADERS = frozenset({"Page-header", "Page-footer"})

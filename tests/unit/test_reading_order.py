@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.words_on_a_page import PROSE, WORDS, column
 
 from ocrd.domain.documents import Word
 from ocrd.domain.reading_order import Paragraph, arrange
-
-HEIGHT, PITCH = 20, 34
-
-
-def line(text: str, x: int, y: int, *, slope: float = 0.0) -> list[Word]:
-    """Words of a line that begins at a place; a letter is 10 pixels wide."""
-    words, left = [], x
-    for word in text.split():
-        top = y + round(slope * left)
-        box = (left, top, left + 10 * len(word), top + HEIGHT)
-        words.append(Word(text=word, box=box, confidence=90.0, line=0))
-        left += 10 * len(word) + 8
-    return words
-
-
-def column(texts: Sequence[str], x: int, y: int, *, pitch: int = PITCH, slope: float = 0.0) -> Paragraph:
-    """A paragraph of lines below each other."""
-    return [line(text, x, y + number * pitch, slope=slope) for number, text in enumerate(texts)]
 
 
 def read(*paragraphs: Paragraph) -> list[str]:
@@ -36,11 +18,6 @@ def read(*paragraphs: Paragraph) -> list[str]:
     return [" ".join(word.text for word in words) for part in arrange(paragraphs) for words in part]
 
 
-PROSE = [
-    "the quick brown fox jumps over",
-    "a lazy dog and then it sleeps",
-    "for hours under an old tree until",
-] * 3
 LABELS = ["Name:", "Date of birth:", "Address:", "Telephone:"]
 VALUES = ["Anna Petrova", "09.02.1987", "Tver, Zhelyabova 3", "+7 910 555-03-71"]
 
@@ -118,18 +95,6 @@ def test_a_page_that_lies_on_its_side_is_left_as_tesseract_reads_it() -> None:
         for box in [words[0].box]
     ]
     assert arrange(lying) == lying
-
-
-WORDS = st.builds(
-    lambda text, x, y, width, height: Word(
-        text=text, box=(x, y, x + width, y + height), confidence=50.0, line=0
-    ),
-    st.text("абвxyz019:.", min_size=1, max_size=9),
-    st.integers(0, 1500),
-    st.integers(0, 2000),
-    st.integers(1, 400),
-    st.integers(1, 60),
-)
 
 
 @given(st.lists(st.lists(st.lists(WORDS, min_size=1, max_size=8), min_size=1, max_size=6), max_size=12))

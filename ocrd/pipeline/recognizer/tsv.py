@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from ocrd.domain import reading_order
 from ocrd.domain.documents import Block, Box, Word
 from ocrd.domain.geometry import unrotate_box
+from ocrd.domain.reading_order import Paragraph, arrange
+from ocrd.domain.rendering import TABLE, block_to_text
+from ocrd.domain.word_tables import Grid, find_tables
 
 _COLUMNS = 12
 _WORD_LEVEL = "5"
@@ -32,8 +34,8 @@ class _Row(NamedTuple):
 
 
 def parse_blocks(tsv: str, *, rotation: int = 0, width: int = 0, height: int = 0) -> tuple[Block, ...]:
-    """One block a paragraph, in reading order (see `domain/reading_order.py`); words of white space and empty blocks
-    are left out.
+    """One block a paragraph or table, in reading order (see `domain/reading_order.py`, `word_tables.py`); words of white
+    space and empty blocks are left out. A table's text is HTML, as models write it; its lines are its rows.
 
     `rotation` is how far the image was turned clockwise before it was read; `width` and `height` are its size
     in pixels before that. Boxes come back in the image as it was. Never raises on a malformed row: it is skipped.
@@ -43,30 +45,33 @@ def parse_blocks(tsv: str, *, rotation: int = 0, width: int = 0, height: int = 0
         [[_to_word(row) for row in line] for _, line in groupby(paragraph, key=lambda row: row.line)]
         for _, paragraph in groupby(rows, key=lambda row: row.paragraph)
     ]
-    blocks = []
-    for lines in reading_order.arrange(paragraphs):
-        words = tuple(
-            replace(
-                word, line=number, box=unrotate_box(word.box, rotation=rotation, width=width, height=height)
-            )
-            for number, line in enumerate(lines)
-            for word in line
-        )
-        blocks.append(
-            Block(
-                category="Text",
-                box=_around([word.box for word in words]),
-                text="\n".join(" ".join(word.text for word in line) for line in lines),
-                words=words,
-                confidence=mean_confidence(words),
-            )
-        )
-    return tuple(blocks)
+    return tuple(
+        _to_block(part, lambda box: unrotate_box(box, rotation=rotation, width=width, height=height))
+        for part in find_tables(arrange(paragraphs))
+    )
+
+
+def _to_block(part: Paragraph | Grid, place: Callable[[Box], Box]) -> Block:
+    if isinstance(part, Grid):
+        category, text = TABLE, part.to_html()
+        lines: Paragraph = [[word for cell in row for word in cell] for row in part.rows]
+    else:
+        category, text, lines = "Text", "\n".join(" ".join(word.text for word in line) for line in part), part
+    words = tuple(
+        replace(word, line=number, box=place(word.box)) for number, line in enumerate(lines) for word in line
+    )
+    return Block(
+        category=category,
+        box=_around([word.box for word in words]),
+        text=text,
+        words=words,
+        confidence=mean_confidence(words),
+    )
 
 
 def page_text(blocks: Iterable[Block]) -> str:
-    """The text of a page: a line a line, an empty line between paragraphs."""
-    return "\n\n".join(block.text for block in blocks)
+    """The text of a page: a line a line, tables as columns, an empty line between paragraphs."""
+    return "\n\n".join(block_to_text(block) if block.category == TABLE else block.text for block in blocks)
 
 
 def all_words(blocks: Iterable[Block]) -> tuple[Word, ...]:
