@@ -173,4 +173,5 @@ CREATE INDEX ix_searched_waiting ON searched (id) WHERE NOT done;
 CREATE TRIGGER search_page_insert AFTER INSERT ON pages WHEN NEW.result_id IS NOT NULL BEGIN INSERT INTO searched (result_id) SELECT NEW.result_id WHERE NOT EXISTS (SELECT 1 FROM searched WHERE result_id = NEW.result_id); END;
 CREATE TRIGGER search_page_update AFTER UPDATE OF result_id ON pages WHEN NEW.result_id IS NOT NULL BEGIN INSERT INTO searched (result_id) SELECT NEW.result_id WHERE NOT EXISTS (SELECT 1 FROM searched WHERE result_id = NEW.result_id); END;
 CREATE INDEX ix_relocations_document_id ON relocations (document_id);
+CREATE INDEX ix_attempts_result_id ON attempts (result_id);
 COMMIT;

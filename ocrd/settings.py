@@ -253,6 +253,11 @@ class StateSettings:
     """Where ocrd keeps its own data."""
 
     dir: str = _option("", "Folder of the job store, on a local disk; empty: $XDG_STATE_HOME/ocrd.")
+    keep_days: int = _option(
+        0,
+        "Finished documents whose file is gone, replaced or moved away are forgotten after so many days; 0: never.",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

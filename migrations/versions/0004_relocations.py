@@ -1,4 +1,4 @@
-"""Originals that are to be moved when their work is done.
+"""Originals that are to be moved when their work is done; documents that can be forgotten.
 
 Revision: 0004, after 0003.
 """
@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Only an addition."""
+    """Only additions. Without the index, each text that is forgotten would cost a look at every try there was."""
     op.create_table(
         "relocations",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_relocations")),
     )
     op.create_index("ix_relocations_document_id", "relocations", ["document_id"], unique=False)
+    op.create_index("ix_attempts_result_id", "attempts", ["result_id"], unique=False)
 
 
 def downgrade() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ocrd import settings as settings_module
-from ocrd.domain.errors import ExitCode
+from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.domain.jobs import DocumentState
 from ocrd.host import runtime
 from ocrd.settings import Settings
@@ -141,3 +141,13 @@ def in_words(seconds: float) -> str:
 def is_terminal() -> bool:
     """Whether a person looks at standard output."""
     return sys.stdout.isatty()
+
+
+def agrees(question: str, asker: str) -> bool:
+    """Ask on the terminal. Raises `UsageError` where there is none: silence is no consent."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{asker} asks before it deletes, and standard input is no terminal", hint="add --yes to agree"
+        )
+    print(question, end="", flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 
-from ocrd.cli.common import Subparsers, add_command, find_state, print_json
+from ocrd.cli.common import Subparsers, add_command, agrees, find_state, load_settings, print_json
 from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater
 from ocrd.host import files, runtime
 
@@ -26,7 +27,27 @@ def add_parser(subparsers: Subparsers) -> None:
         actions, "backup", "make a consistent copy of the store, also while the daemon works", handle_backup
     )
     restore = add_command(actions, "restore", "put a copy in the place of the store", handle_restore)
+    prune = add_command(
+        actions,
+        "prune",
+        "forget finished documents whose file is gone, replaced or moved away; no file is touched",
+        handle_prune,
+    )
+    prune.add_argument(
+        "--older-than",
+        type=_days,
+        metavar="DAYS",
+        help="only those that ended so long ago; without it [state] keep_days, which may be 0: all of them",
+    )
+    prune.add_argument("--yes", action="store_true", help="without asking")
     restore.add_argument("copy", nargs="?", metavar="COPY", help="which one; without it, the newest")
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is no number of days")
+    return days
 
 
 def handle_upgrade(arguments: argparse.Namespace) -> ExitCode:
@@ -98,3 +119,36 @@ def handle_restore(arguments: argparse.Namespace) -> ExitCode:
         print(f"the one before is kept: {kept}")
     print("documents that came or were read since are looked at again; texts that stand stay as they are")
     return ExitCode.OK
+
+
+def handle_prune(arguments: argparse.Namespace) -> ExitCode:
+    """Run `db prune`, also while the daemon works."""
+    from ocrd.daemon import pruning
+    from ocrd.daemon.build import after_rules
+    from ocrd.daemon.mover import folders_of
+    from ocrd.store import schema
+    from ocrd.store.engine import Database
+    from ocrd.store.pruning import PruneStore
+
+    settings = load_settings(arguments)
+    state = find_state(arguments)
+    check = schema.check(state)
+    if check.problems:
+        raise StoreError(f"{check.path}: {check.problems[0]}", hint="ocrd db check")
+    roots = tuple(os.path.realpath(os.fsencode(os.path.expanduser(path))) for path in settings.inbox.paths)
+    places = pruning.Places.of(roots, folders_of(roots, after_rules(settings)))
+    days = settings.state.keep_days if arguments.older_than is None else arguments.older_than
+    with contextlib.closing(Database(state)) as database:
+        store = PruneStore(database)
+        number = sum(1 for _ in pruning.forgettable(store, places, days=days))
+        if not number:
+            print("nothing to forget: no finished document whose file is gone, replaced or moved away")
+        elif arguments.yes or agrees(f"forget {_documents(number)}? No file is touched. [y/N] ", "db prune"):
+            print(f"forgot {_documents(pruning.forget(store, places, days=days))}")
+        else:
+            print("nothing was forgotten")
+    return ExitCode.OK
+
+
+def _documents(number: int) -> str:
+    return "1 document" if number == 1 else f"{number} documents"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, load_settings, print_json
+from ocrd.cli.common import Subparsers, add_command, agrees, clean, load_settings, print_json
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.serving import hf_cache
 from ocrd.serving.catalog import load_catalog
@@ -157,7 +157,7 @@ def _ask_and_prune(hub: str, waste: Sequence[Prunable], *, yes: bool) -> ExitCod
     for one in waste:
         print(f"{'':>2}{in_bytes(one.bytes):>8}  {clean(one.path)}: {one.why}")
     total = in_bytes(sum(one.bytes for one in waste))
-    if not (yes or _agrees(f"delete {_files(len(waste))}, {total}? [y/N] ")):
+    if not (yes or agrees(f"delete {_files(len(waste))}, {total}? [y/N] ", "--prune")):
         print("nothing was deleted")
         return ExitCode.OK
     done = hf_cache.prune(hub, waste)
@@ -165,13 +165,3 @@ def _ask_and_prune(hub: str, waste: Sequence[Prunable], *, yes: bool) -> ExitCod
     for kept in done.kept:
         print(f"not deleted: {clean(kept)}", file=sys.stderr)
     return _code_of(done)
-
-
-def _agrees(question: str) -> bool:
-    """Ask on the terminal. Raises `UsageError` where there is none: silence is no consent."""
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "--prune asks before it deletes, and standard input is no terminal", hint="add --yes to agree"
-        )
-    print(question, end="", flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}

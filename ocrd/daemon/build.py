@@ -15,6 +15,7 @@ from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.landing import OnPage
 from ocrd.daemon.mover import Mover, folders_of
 from ocrd.daemon.orders import Orders
+from ocrd.daemon.pruning import Places, Pruner
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
@@ -32,6 +33,7 @@ from ocrd.store.engine import Database, Waiter
 from ocrd.store.indexer import Indexer
 from ocrd.store.outputs import OutputStore
 from ocrd.store.pages import PageStore
+from ocrd.store.pruning import PruneStore
 from ocrd.store.relocations import RelocationStore
 from ocrd.store.servers import ServerStore
 
@@ -65,6 +67,7 @@ class Parts:
     orders: Orders
     publisher: Publisher
     mover: Mover
+    pruner: Pruner
 
     def reconfigure(self, settings: Settings) -> None:
         """Let the options of `reloading.AT_ONCE` count."""
@@ -113,7 +116,8 @@ def build(
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
     publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
-    after = _after_rules(settings)
+    after = after_rules(settings)
+    without = folders_of(roots, after)
     mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock())
     finisher = Finisher(stores.documents, stores.pages, publisher, after=after, on_move=mover.notify)
     admission = Admission(
@@ -151,16 +155,19 @@ def build(
             documents=stores.documents,
             outputs=stores.outputs,
             worker=worker,
-            without=folders_of(roots, after),
+            without=without,
             locks=locks,
         ),
         once=once,
     )
+    places = Places.of(roots, without)
+    pruner = Pruner(PruneStore(stores.database), places, days=settings.state.keep_days)
     orders = Orders(stores.commands, stores.documents, worker, fingerprint=fingerprint(settings))
-    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher, mover)
+    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher, mover, pruner)
 
 
-def _after_rules(settings: Settings) -> AfterRules:
+def after_rules(settings: Settings) -> AfterRules:
+    """Where originals go when their work is done."""
     folders = {name: parse_rule(name, getattr(settings.after, name)) for name in ("done", "failed")}
     return AfterRules(**{name: folder and os.path.expanduser(folder) for name, folder in folders.items()})
 

@@ -188,6 +188,7 @@ class Supervisor:
             parts.engines.close_clients()
             self._warm.close()
         parts.mover.stop()
+        parts.pruner.stop()
         with contextlib.suppress(StoreFull):
             self._herald.tell(parts, force=True)
 
@@ -256,6 +257,7 @@ class Supervisor:
         if now - self._tidied_at >= DAY_S:
             self._tidied_at = now
             parts.stores.commands.prune_answered(older_than_s=ANSWERS_KEPT_S)
+            parts.pruner.begin()
 
     def _wake_up(self, parts: build.Parts) -> None:
         """After a sleep of the machine nothing is where it was: mounts, the container, the GPU."""

@@ -129,6 +129,7 @@ attempts = Table(
     Column("cause", String(16), nullable=False, server_default=""),
     UniqueConstraint("page_id", "number"),
 )
+Index("ix_attempts_result_id", attempts.c.result_id)
 
 events = Table(
     "events",

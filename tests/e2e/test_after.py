@@ -180,3 +180,19 @@ def test_a_kill_there_loses_no_file_and_the_next_run_moves_it(
     jobs = ocrd.json("jobs", "--limit", "0")["jobs"]
     assert sorted(job["path"] for job in jobs) == sorted(str(target / name) for name in scans)
     assert ocrd.command("db", "check").returncode == 0
+
+
+def test_what_was_moved_away_can_be_forgotten(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_AFTER__DONE"] = "move:done"
+    ocrd.env["OCRD_INBOX__PATHS"] = str(ocrd.inbox)
+    paper.write_png(ocrd.inbox / "scan.png", "Forgettable")
+    assert ocrd.run_once().returncode == 0
+    asked = ocrd.command("db", "prune")
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
+    assert "nothing to forget" in ocrd.command("db", "prune", "--older-than", "1", "--yes").stdout
+    assert ocrd.command("db", "prune", "--yes").stdout == "forgot 1 document\n"
+    assert ocrd.jobs() == {}
+    assert names(ocrd.inbox / "done") == with_texts("scan.png")
+    assert ocrd.run_once().returncode == 0
+    assert ocrd.jobs() == {}, "it lies where nothing is looked for"

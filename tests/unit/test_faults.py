@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ocrd.domain.errors import ConfigError
 from ocrd.host.faults import Fault, InjectedError, Points, from_environment, parse
-from ocrd.store import commands, documents, engine, outputs, pages, relocations, servers
+from ocrd.store import commands, documents, engine, outputs, pages, pruning, relocations, servers
 
 ROOT = Path(__file__).parents[2]
-STORES = (commands, documents, outputs, pages, relocations, servers)
+STORES = (commands, documents, outputs, pages, pruning, relocations, servers)
 """Imported: their methods are in `engine.WRITES` then."""
 
 NAMES = st.from_regex(r"[a-z]+\.[a-z_]+\.commit", fullmatch=True)

@@ -229,6 +229,7 @@ def test_texts_that_were_read_before_there_was_a_search_wait_for_the_index(state
             "DROP TABLE searched",
             "DROP TABLE search_words",
             "DROP TABLE relocations",
+            "DROP INDEX ix_attempts_result_id",
             "UPDATE alembic_version SET version_num = '0002'",
         ):
             connection.execute(statement)

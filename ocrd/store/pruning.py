@@ -1,0 +1,78 @@
+"""Documents that are forgotten: their rows, pages, tries, events and texts in the store. Never a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, union
+
+from ocrd.domain.jobs import FINAL_DOCUMENTS
+from ocrd.store.engine import Database, written
+from ocrd.store.tables import attempts, documents, pages, relocations, results
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A document that ended long ago. `current`: no newer revision of its file is known."""
+
+    id: int
+    inbox: str
+    path: bytes
+    current: bool
+
+
+class PruneStore:
+    """Every statement that forgets documents."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ended_before(self, moment: float, *, after: int, limit: int) -> list[Old]:
+        """Documents that ended before a moment (seconds since 1970), by number, from the one after `after`; none that
+        is to be moved."""
+        query = (
+            select(documents.c.id, documents.c.inbox, documents.c.path, documents.c.current)
+            .where(
+                documents.c.id > after,
+                documents.c.state.in_(FINAL_DOCUMENTS),
+                func.coalesce(documents.c.finished_at, documents.c.created_at) <= moment,
+                documents.c.id.not_in(select(relocations.c.document_id)),
+            )
+            .order_by(documents.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as tx:
+            return [Old(row.id, row.inbox, row.path, row.current) for row in tx.execute(query)]
+
+    @written
+    def forget(self, ids: Sequence[int]) -> int:
+        """Forget those of the documents that are still finished, with the texts that no other document shares; how
+        many there were."""
+        with self._database.write() as tx:
+            query = select(documents.c.id).where(
+                documents.c.id.in_(ids),
+                documents.c.state.in_(FINAL_DOCUMENTS),
+                documents.c.id.not_in(select(relocations.c.document_id)),
+            )
+            going = list(tx.execute(query).scalars())
+            own_pages = select(pages.c.id).where(pages.c.document_id.in_(going))
+            read = union(
+                select(pages.c.result_id).where(pages.c.document_id.in_(going)),
+                select(attempts.c.result_id).where(attempts.c.page_id.in_(own_pages)),
+            )
+            texts = [one for one in tx.execute(read).scalars() if one is not None]
+            tx.execute(delete(documents).where(documents.c.id.in_(going)))
+            for start in range(0, len(texts), _AT_ONCE):
+                tx.execute(
+                    delete(results).where(
+                        results.c.id.in_(texts[start : start + _AT_ONCE]),
+                        ~select(pages.c.id).where(pages.c.result_id == results.c.id).exists(),
+                        ~select(attempts.c.id).where(attempts.c.result_id == results.c.id).exists(),
+                    )
+                )
+            return len(going)
+
+
+_AT_ONCE = 500
+"""Values of one statement; SQLite has a limit."""
