@@ -10,17 +10,32 @@ import sys
 from collections.abc import Sequence
 
 from ocrd import __version__
-from ocrd.cli import config, db, doctor, export, jobs, models, orders, run, search, service, show, status
+from ocrd.cli import (
+    completion,
+    config,
+    db,
+    doctor,
+    export,
+    jobs,
+    models,
+    orders,
+    run,
+    search,
+    service,
+    show,
+    status,
+)
 from ocrd.cli.common import Parser, clean
 from ocrd.domain.errors import ExitCode, OcrdError
 
-COMMANDS = (run, status, jobs, show, search, export, orders, models, doctor, service, config, db)
+COMMANDS = (run, status, jobs, show, search, export, orders, models, doctor, service, config, db, completion)
 
 _EPILOG = """\
 exit codes: 0 all well · 1 something failed (run --once: a document is not done) · 2 usage ·
   69 something is not installed · 75 try again later (another ocrd holds the lock) · 78 settings
 
 start here: ocrd doctor; ocrd run --inbox DIR; ocrd status
+more of each: ocrd COMMAND --help
 """
 
 

@@ -25,27 +25,47 @@ class Parser(argparse.ArgumentParser):
 
     fill: Callable[[argparse.ArgumentParser], None] | None = None
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does."""
+    def fill_now(self) -> None:
+        """Add them, if that was not done yet."""
         fill, self.fill = self.fill, None
         if fill is not None:
             fill(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does."""
+        self.fill_now()
         return super().parse_known_args(args, namespace)
 
 
 def add_command(
-    subparsers: Subparsers, name: str, help_text: str, handler: Handler, *, has_json: bool = False
+    subparsers: Subparsers,
+    name: str,
+    help_text: str,
+    handler: Handler,
+    *,
+    has_json: bool = False,
+    more: str = "",
 ) -> argparse.ArgumentParser:
-    """A subcommand with the options that all of them have."""
+    """A subcommand with the options that all of them have; `more` stands below them, as it is."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=help_text,
         description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=more or None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         conflict_handler="resolve",
     )
-    parser.add_argument("--config", metavar="FILE", help="settings file (env: OCRD_CONFIG)")
-    parser.add_argument("--state", metavar="DIR", help="folder of the job store (env: OCRD_STATE__DIR)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="settings file (env: OCRD_CONFIG; default: ~/.config/ocrd/config.toml, else /etc/ocrd/config.toml)",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        help="folder of the job store (env: OCRD_STATE__DIR; default: that of the running daemon, else [state] dir)",
+    )
     if has_json:
         parser.add_argument("--json", action="store_true", help="print JSON (see docs/json.md)")
     parser.set_defaults(handler=handler)
@@ -65,6 +85,19 @@ class _StoreOrFilter(argparse.Action):
         del parser, option
         wanted = "only" if values in {one.value for one in DocumentState} else "state"
         setattr(namespace, wanted, values)
+
+
+def add_group(subparsers: Subparsers, name: str, help_text: str, *, more: str) -> Parser:
+    """A command that only has commands of its own; `more` stands below them, as it is."""
+    parser: Parser = subparsers.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
 
 
 def add_state_filter(parser: argparse.ArgumentParser) -> None:

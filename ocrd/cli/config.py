@@ -6,16 +6,23 @@ import argparse
 import os
 
 from ocrd import settings as settings_module
-from ocrd.cli.common import Subparsers, add_command, load_settings, print_json
+from ocrd.cli.common import Subparsers, add_command, add_group, load_settings, print_json
 from ocrd.domain.errors import ConfigError, ExitCode
 from ocrd.settings import Settings
 
 SCHEMA = "ocrd.config/1"
 
 
+_MORE = """\
+A value comes from the first of: an option of the command line, a variable
+OCRD_SECTION__KEY, the settings file (--config, OCRD_CONFIG, the user's, the
+system's), the default. Every option: docs/configuration.md.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the three commands."""
-    parser = subparsers.add_parser("config", help="make, show or check the settings", allow_abbrev=False)
+    parser = add_group(subparsers, "config", "make, show or check the settings", more=_MORE)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     init = add_command(actions, "init", "write a settings file with every option explained", handle_init)
     init.add_argument(

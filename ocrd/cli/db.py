@@ -6,18 +6,31 @@ import argparse
 import contextlib
 import os
 
-from ocrd.cli.common import Subparsers, add_command, agrees, find_state, load_settings, print_json
+from ocrd.cli.common import (
+    Subparsers,
+    add_command,
+    add_group,
+    agrees,
+    find_state,
+    load_settings,
+    print_json,
+)
 from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater
 from ocrd.host import files, runtime
 
 SCHEMA = "ocrd.db-check/1"
 
 
+_MORE = """\
+The store is ocrd.db in the state folder, one SQLite file; copies are made in
+`backups` beside it. The daemon upgrades it by itself at its start, after a
+copy. `upgrade` and `restore` need the daemon to be stopped.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the four commands."""
-    parser = subparsers.add_parser(
-        "db", help="upgrade, check, back up or restore the job store", allow_abbrev=False
-    )
+    parser = add_group(subparsers, "db", "upgrade, check, back up or restore the job store", more=_MORE)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add_command(
         actions, "upgrade", "bring the store to this version's schema, after a backup", handle_upgrade

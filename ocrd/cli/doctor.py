@@ -18,9 +18,17 @@ SCHEMA = "ocrd.doctor/1"
 _WIDTH = 100
 
 
+_MORE = """\
+Each failure and warning comes with the command that mends it; nothing is
+changed. Exit code 1 if anything is a failure. The checks: docs/errors.md.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
-    add_command(subparsers, "doctor", "check what the daemon needs of this machine", handle, has_json=True)
+    add_command(
+        subparsers, "doctor", "check what the daemon needs of this machine", handle, has_json=True, more=_MORE
+    )
 
 
 def handle(arguments: argparse.Namespace) -> ExitCode:

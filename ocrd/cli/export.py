@@ -14,9 +14,10 @@ from ocrd.cli.common import Subparsers, add_command, add_state_filter, clean, fi
 from ocrd.domain.errors import ExitCode
 from ocrd.store import snapshot
 
-_EPILOG = """\
-Oldest first. CSV is UTF-8 with commas, times in it are ISO 8601 in UTC; in JSONL, one object a line, they are seconds
-since 1970. The columns stand in docs/json.md. Names that are no UTF-8 have their odd bytes as \\udcXX.
+_MORE = """\
+Oldest first. CSV is UTF-8 with commas, times in it are ISO 8601 in UTC; in
+JSONL, one object a line, they are seconds since 1970. The columns stand in
+docs/json.md. Names that are no UTF-8 have their odd bytes as \\udcXX.
 For example: ocrd export --state failed -o failed.csv
 """
 Job = dict[str, Any]
@@ -26,8 +27,9 @@ _TIMES = ("created_at", "started_at", "finished_at")
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = add_command(subparsers, "export", "write a table of all documents, one row each", handle)
-    parser.epilog = _EPILOG
+    parser = add_command(
+        subparsers, "export", "write a table of all documents, one row each", handle, more=_MORE
+    )
     add_state_filter(parser)
     parser.add_argument("--format", choices=sorted(_WRITERS), default="csv", help="csv (default) or jsonl")
     parser.add_argument(

@@ -13,9 +13,22 @@ from ocrd.store import snapshot
 SCHEMA = "ocrd.jobs/1"
 
 
+_MORE = """\
+A document is queued, running, then one of:
+  done       all its pages were read, or are blank
+  partial    some pages have no text
+  failed     no page could be read; `ocrd retry` tries again
+  rejected   it can never be read as it is: damaged, encrypted, unsupported
+  cancelled  by `ocrd cancel`, or its file went away
+What each reason means: docs/errors.md.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = add_command(subparsers, "jobs", "list the documents, newest first", handle, has_json=True)
+    parser = add_command(
+        subparsers, "jobs", "list the documents, newest first", handle, has_json=True, more=_MORE
+    )
     add_state_filter(parser)
     parser.add_argument(
         "--limit", "-n", type=int, default=50, metavar="N", help="at most so many; 0: all (default 50)"

@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ocrd.cli.common import (
-    Parser,
     Subparsers,
     add_command,
+    add_group,
     clean,
     find_state,
     in_words,
@@ -27,10 +27,17 @@ if TYPE_CHECKING:
 _POLL_S = 0.2
 
 
+_MORE = """\
+None of it downloads anything. To begin: ocrd models inspect (what the Hugging
+Face cache has), ocrd models plan (whether it fits), ocrd models test --cached.
+How it works: docs/serving.md.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command; its own are added when it is used."""
-    parser: Parser = subparsers.add_parser(
-        "models", help="list, inspect, plan, test, start and stop vision models", allow_abbrev=False
+    parser = add_group(
+        subparsers, "models", "list, inspect, plan, test, start and stop vision models", more=_MORE
     )
     parser.fill = _add_actions
 

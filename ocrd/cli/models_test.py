@@ -29,10 +29,21 @@ if TYPE_CHECKING:
 _VERDICT_WIDTH = 12
 
 
+_MORE = """\
+Minutes a model; Ctrl-C ends it after the model in hand, and the report is
+written all the same. A running daemon lends its model server for that time.
+Exit code 1 if no model works.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = add_command(
-        subparsers, "test", "start each model in turn, and report which work and how well they read", handle
+        subparsers,
+        "test",
+        "start each model in turn, and report which work and how well they read",
+        handle,
+        more=_MORE,
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("model", nargs="*", default=[], metavar="MODEL", help="models by name")

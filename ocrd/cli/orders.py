@@ -20,9 +20,28 @@ ANSWER_TIMEOUT_S = 15.0
 _POLL_S = 0.1
 
 
+_RETRY = """\
+Pages that have a text keep it, unless --again.
+  ocrd retry scan.pdf          one document
+  ocrd retry --failed          all that did not end well
+  ocrd retry --all --changed --again
+                               read anew what was read with other settings
+"""
+_CANCEL = """\
+Pages that were read stay in the store (`ocrd show --text`); `ocrd retry` queues
+the document again.
+"""
+_PAUSE = """\
+Pages in hand are finished, new files are still taken in. It lasts, also over a
+new start of the daemon, until `ocrd resume`.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the four commands."""
-    retry = add_command(subparsers, "retry", "queue documents again: their pages without text", handle_retry)
+    retry = add_command(
+        subparsers, "retry", "queue documents again: their pages without text", handle_retry, more=_RETRY
+    )
     which = retry.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "job", nargs="?", metavar="JOB|PATH", help="the number of a job, or the path of its file"
@@ -36,10 +55,16 @@ def add_parser(subparsers: Subparsers) -> None:
     retry.add_argument(
         "--overwrite", action="store_true", help="replace text files of ocrd's that were edited since"
     )
-    cancel = add_command(subparsers, "cancel", "cancel a document that is queued or running", handle_cancel)
+    cancel = add_command(
+        subparsers, "cancel", "cancel a document that is queued or running", handle_cancel, more=_CANCEL
+    )
     cancel.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
     add_command(
-        subparsers, "pause", "begin no further page", lambda arguments: send_order(arguments, "pause", {})
+        subparsers,
+        "pause",
+        "begin no further page",
+        lambda arguments: send_order(arguments, "pause", {}),
+        more=_PAUSE,
     )
     add_command(
         subparsers, "resume", "go on after a pause", lambda arguments: send_order(arguments, "resume", {})

@@ -30,10 +30,23 @@ _BAR_S = 0.2
 _GONE = {ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value}
 
 
+_MORE = """\
+Beside scan.pdf it writes scan.pdf.txt and scan.pdf.md, or scan.pdf.ocrd-error.txt
+with the reason why not. It never changes or overwrites a file of yours.
+Ctrl-C (or SIGTERM) finishes the pages in hand and ends; a second one ends at
+once. Either way, and after a crash, the next start goes on at the next page.
+  ocrd run --inbox ~/scans              watch a folder, until Ctrl-C
+  ocrd run --once --inbox ~/scans       work it off, then end
+  ocrd run --once letter.pdf -o -       print the text of one file
+exit codes: 0 all well · 1 a document is not done (--once), or a thread died ·
+  2 usage · 69 an engine is missing · 75 another ocrd is at work · 78 settings
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = add_command(
-        subparsers, "run", "watch the inbox and write text beside what is dropped there", handle
+        subparsers, "run", "watch the inbox and write text beside what is dropped there", handle, more=_MORE
     )
     parser.add_argument(
         "files",

@@ -22,11 +22,14 @@ _WIDTH = 160
 _CATCH_UP_S = 0.2
 """So long a search waits for pages that are not in the index yet."""
 _MARK, _UNMARK = "\x1b[1;31m", "\x1b[0m"
-_EPILOG = """\
-All words must stand on the page, in any form: `ocrd search договор аренды` also finds "договоры об аренде", and
-`contract` finds "contracts". Capital letters and accents do not matter, nor does ё, nor a hyphen at a line's end.
-  "two words"   in one pair of quotes stand side by side, in this order
+_MORE = """\
+All words must stand on the page, in any form: `ocrd search договор аренды`
+also finds "договоры об аренде", and `contract` finds "contracts". Capital
+letters and accents do not matter, nor does ё, nor a hyphen at a line's end.
+  "two words"   in one pair of quotes: side by side, in this order
   догов*        a star at the end: any ending
+Pages are found as soon as they are read, also of documents that are not
+finished; not those of a file's earlier versions.
 """
 
 
@@ -38,9 +41,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "find the pages on which words stand, in any of their forms",
         handle,
         has_json=True,
+        more=_MORE,
     )
-    parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", metavar="WORD", nargs="*", help='what to look for; "some words" as a phrase')
     parser.add_argument(
         "--limit", "-n", type=int, default=20, metavar="N", help="at most so many pages; 0: all (default 20)"

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ocrd.cli.common import Subparsers, add_command, clean
+from ocrd.cli.common import Subparsers, add_command, add_group, clean
 from ocrd.domain.errors import ExitCode, OcrdError, UsageError
 from ocrd.host import systemd
 from ocrd.host.systemd import Kind
@@ -14,10 +14,17 @@ from ocrd.host.systemd import Kind
 _FACTS = ("ActiveState", "SubState", "Result", "StatusText", "MainPID", "NRestarts", "UnitFileState")
 
 
+_MORE = """\
+Without --system or --user it is about the one that is there; to install, one of
+yours, or as root one of the machine. To begin: ocrd service install --inbox DIR
+(--dry-run only tells). What the sandbox allows: docs/service.md.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the five commands."""
-    parser = subparsers.add_parser(
-        "service", help="run ocrd as a service of systemd: install, look at it, remove it", allow_abbrev=False
+    parser = add_group(
+        subparsers, "service", "run ocrd as a service of systemd: install, look at it, remove it", more=_MORE
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     install = _add(

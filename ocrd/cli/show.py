@@ -15,10 +15,16 @@ from ocrd.store import snapshot
 SCHEMA = "ocrd.show/1"
 
 
+_MORE = """\
+A number is that of a job (`ocrd jobs`); a file whose name is a number is named
+with its folder: ./7. Exit code 2 if there is no such document.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = add_command(
-        subparsers, "show", "show one document with its pages and attempts", handle, has_json=True
+        subparsers, "show", "show one document with its pages and attempts", handle, has_json=True, more=_MORE
     )
     parser.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
     parser.add_argument(

@@ -22,10 +22,16 @@ _NO_SERVER = {"state": "absent", "phase": None, "eta_s": None, "model": None}
 _NO_VRAM = {"used_mib": None, "free_mib": None, "budget_mib": None}
 
 
+_MORE = """\
+It answers at once, whether the daemon runs or not. Exit code 0 also when it
+does not: `daemon.alive` of --json says. `ocrd jobs` lists the documents.
+"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = add_command(
-        subparsers, "status", "show what the daemon does and how far it is", handle, has_json=True
+        subparsers, "status", "show what the daemon does and how far it is", handle, has_json=True, more=_MORE
     )
     parser.add_argument(
         "--watch",

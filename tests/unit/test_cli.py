@@ -32,7 +32,7 @@ OPTIONS = {
     "export": ["--format", "--state", "--output", "--force"],
     "retry": ["--failed", "--all", "--again", "--changed", "--overwrite", "JOB|PATH"],
     "cancel": ["JOB|PATH"],
-    "pause": [],
+    "pause": ["ocrd resume"],
     "resume": [],
     "doctor": ["--json"],
     "config init": ["--inbox"],
