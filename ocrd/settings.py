@@ -64,7 +64,7 @@ class InboxSettings:
         choices=("auto", "events", "polling"),
     )
     scan_interval_s: float = _option(
-        0.0, "Seconds between full scans; 0: 120 where events work, 5 where they do not.", low=0
+        0.0, "Seconds between full scans; 0: 300 where events work, 5 where they do not.", low=0
     )
 
 

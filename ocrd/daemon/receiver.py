@@ -225,7 +225,11 @@ class Receiver:
 
     def _list(self, root: Root) -> inbox.Listing:
         return inbox.list_files(
-            root.path, self._patterns, recursive=self._settings.recursive, without=self._parts.without
+            root.path,
+            self._patterns,
+            recursive=self._settings.recursive,
+            without=self._parts.without,
+            outputs=writer.SUFFIXES,
         )
 
     def _remember(self, root: Root) -> None:
@@ -259,11 +263,10 @@ class Receiver:
         listing = self._list(root)
         self._note_missing(root, missing=not listing.complete)
         root.skipped = listing.skipped
-        candidates = inbox.without_outputs(listing.files, writer.SUFFIXES)
         now, wall = self._clock.monotonic(), self._clock.now().timestamp()
-        ready = root.tracker.observe(candidates, now=now, wall=wall)
+        ready = root.tracker.observe(listing.files, now=now, wall=wall)
         if listing.complete:
-            root.tracker.drop_missing(candidates)
+            root.tracker.drop_missing(listing.files)
         root.pass_s = now - began
         root.scanned_at = wall
         root.ready.extend(path for path in ready if path not in root.busy)

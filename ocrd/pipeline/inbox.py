@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -69,24 +69,51 @@ class Listing:
 
 
 def list_files(
-    root: bytes, patterns: Patterns, *, recursive: bool, without: frozenset[bytes] = frozenset()
+    root: bytes,
+    patterns: Patterns,
+    *,
+    recursive: bool,
+    without: frozenset[bytes] = frozenset(),
+    outputs: tuple[bytes, ...] = (),
 ) -> Listing:
-    """Every regular file below the root; links are not followed, other things not opened, nor the folders `without`."""
+    """Every regular file below the root; links are not followed, other things not opened, nor the folders `without`.
+
+    What ends with one of `outputs` beside the file that it belongs to (`scan.pdf.txt` beside `scan.pdf`) is left out.
+    """
     found = Listing()
     folders = [root]
     while folders:
         folder = folders.pop()
+        like_outputs: set[bytes] = set()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if patterns.match(entry.name):
                         found.skipped["ignored"] += 1
+                    elif entry.name.endswith(outputs) and _is_file(entry):
+                        like_outputs.add(entry.path)
                     elif _list_entry(entry, found) and recursive and entry.path not in without:
                         folders.append(entry.path)
         except OSError:  # at its beginning or in the middle of it: a share may go away at any time
             found.skipped["unreadable_folder"] += 1
             found.complete = found.complete and folder != root
+        for path in like_outputs:
+            if not _belongs_to_a_file(path, outputs, found.files, like_outputs):
+                _note_file(path, found)
     return found
+
+
+def _belongs_to_a_file(path: bytes, outputs: tuple[bytes, ...], *files_there: Container[bytes]) -> bool:
+    owners = [path.removesuffix(suffix) for suffix in outputs if path.endswith(suffix)]
+    return any(owner in there for owner in owners for there in files_there)
+
+
+def _is_file(entry: os.DirEntry[bytes]) -> bool:
+    """As the folder itself says: a call to the file for 10,000 outputs is half the cost of a look at them."""
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> bool:
@@ -94,25 +121,26 @@ def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> bool:
     try:
         if entry.is_dir(follow_symlinks=False):
             return True
-        status = entry.stat(follow_symlinks=False)
     except OSError:
-        return False  # gone between listing and looking: the next scan sees what became of it
-    if stat.S_ISREG(status.st_mode):
-        found.files[entry.path] = files.identity_of(status)
-    else:
-        found.skipped["link" if stat.S_ISLNK(status.st_mode) else "not_a_file"] += 1
+        return False
+    _note_file(entry.path, found)
     return False
 
 
-def without_outputs(
-    listing: dict[bytes, FileIdentity], suffixes: tuple[bytes, ...]
-) -> dict[bytes, FileIdentity]:
-    """The files of a listing that are not the output of another one in it: `scan.pdf.txt` beside `scan.pdf`."""
-    return {
-        path: identity
-        for path, identity in listing.items()
-        if not any(path.endswith(suffix) and path[: -len(suffix)] in listing for suffix in suffixes)
-    }
+def _note_file(path: bytes, found: Listing) -> None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return  # gone between listing and looking: the next scan sees what became of it
+    if stat.S_ISREG(status.st_mode):
+        found.files[path] = files.identity_of(status)
+    else:
+        found.skipped["link" if stat.S_ISLNK(status.st_mode) else "not_a_file"] += 1
+
+
+SAFETY_SCAN_S = 300.0
+"""Where events work, they say when to look; now and then it is looked all the same, for those that were lost."""
+POLL_S = 5.0
 
 
 @dataclass(slots=True)
@@ -199,7 +227,7 @@ def next_scan_in(*, settling: bool, events: bool, interval_s: float, last_pass_s
     a fifth of it while files are settling."""
     if settling:
         return max(0.2, 4 * last_pass_s)
-    return max(interval_s or (120.0 if events else 5.0), 20 * last_pass_s)
+    return max(interval_s or (SAFETY_SCAN_S if events else POLL_S), 20 * last_pass_s)
 
 
 class Hints:
