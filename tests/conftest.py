@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from fakes.clock import FakeClock
 from hypothesis import HealthCheck, settings
 from support.stores import Stores
@@ -53,3 +56,14 @@ def stores(state: Path, clock: FakeClock) -> Iterator[Stores]:
     opened = Stores(str(state), clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Logging is the process's own; the next test finds it as it was."""
+    before, handlers, shown = structlog.get_config(), logging.getLogger().handlers[:], warnings.showwarning
+    yield
+    structlog.configure(**before)
+    logging.getLogger().handlers[:] = handlers
+    logging.captureWarnings(capture=False)
+    warnings.showwarning = shown

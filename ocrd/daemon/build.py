@@ -113,6 +113,7 @@ def build(
     once: bool,
     locks: files.FolderLocks | None = None,
     on_page: OnPage | None = None,
+    clock: Clock | None = None,
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
     publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
@@ -148,7 +149,7 @@ def build(
         roots,
         settings.inbox,
         ReceiverParts(
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             admission=admission,
             publisher=publisher,
             finisher=finisher,

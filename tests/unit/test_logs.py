@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,15 +35,7 @@ from ocrd.telemetry import logs
 PREFIXED = re.compile(r"<[2-7]>[^\n]+")
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """Logging is the process's own; the next test finds it as it was."""
-    before, handlers, shown = structlog.get_config(), logging.getLogger().handlers[:], warnings.showwarning
-    yield
-    structlog.configure(**before)
-    logging.getLogger().handlers[:] = handlers
-    logging.captureWarnings(capture=False)
-    warnings.showwarning = shown
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 @pytest.fixture
