@@ -28,7 +28,8 @@ from status import make_store
 
 GOAL_CPU_PERCENT = 0.2
 SETTLE_S = 15.0
-"""After the first scan: the engine is loaded by then."""
+QUIET_CPU_S = 0.5
+"""It is idle when it took no more than that in `SETTLE_S`: the engine is loaded then, and the index for searching made."""
 STOP_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -79,6 +80,17 @@ class Daemon:
                 raise TimeoutError(f"no scan in {timeout_s:g} s: see {self.log}")
             time.sleep(1.0)
         return at
+
+    def settle(self, timeout_s: float = 600.0) -> None:
+        """Wait until it has nothing to do any more. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            before = used(self.process.pid).cpu_s
+            time.sleep(SETTLE_S)
+            if used(self.process.pid).cpu_s - before <= QUIET_CPU_S:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not idle in {timeout_s:g} s: see {self.log}")
 
 
 @dataclass(frozen=True)
@@ -170,7 +182,7 @@ def main() -> int:
             daemons = {"events": events, "polling": polling}
             for daemon in daemons.values():
                 daemon.wait_for_scan()
-            time.sleep(SETTLE_S)
+                daemon.settle()
             before = {mode: used(daemon.process.pid) for mode, daemon in daemons.items()}
             began = time.monotonic()
             time.sleep(options.minutes * 60)

@@ -101,7 +101,11 @@ def put(connection: sqlite3.Connection, batch: Sequence[Entry]) -> None:
 
 
 def _text_of(body: bytes) -> str:
-    return str(json.loads(zlib.decompress(body)).get("text", ""))
+    """'' of a body that is damaged: that one page cannot be found is no reason to find none, or to die of it."""
+    try:
+        return str(json.loads(zlib.decompress(body)).get("text", ""))
+    except (zlib.error, ValueError, AttributeError):
+        return ""
 
 
 def catch_up(folder: str, seconds: float) -> Iterator[int]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -125,6 +126,18 @@ def test_a_text_that_was_deleted_is_not_found_and_its_number_brings_nothing_back
     Indexer(filled.database).catch_up(10)
     assert find(filled, "contract") == []
     assert find(filled, "neuer") == [("new.pdf", 1)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", bytes(200), zlib.compress(b"[]"), zlib.compress(b"{"), zlib.compress(b"\xff")]
+)
+def test_a_damaged_text_costs_only_itself(stores: Stores, body: bytes) -> None:
+    read(stores, "a.pdf", "первая страница", "вторая страница")
+    with stores.database.write() as tx:
+        tx.exec_driver_sql("UPDATE results SET body = ? WHERE id = 1", (body,))
+    Indexer(stores.database).catch_up(10)
+    assert left(stores) == 0
+    assert find(stores, "страница") == [("a.pdf", 2)]
 
 
 def test_the_indexer_looks_again_when_something_was_written(stores: Stores) -> None:
