@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from threading import Lock, local
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
@@ -21,6 +21,9 @@ from sqlalchemy.pool import QueuePool
 from ocrd.domain.errors import StoreError, StoreFull, TryAgainLater
 from ocrd.host import faults
 from ocrd.store.schema import FILE_NAME
+
+if TYPE_CHECKING:
+    import sqlite3
 
 BUSY_TIMEOUT_MS = 10_000
 JOURNAL_LIMIT_BYTES = 64 << 20
@@ -131,6 +134,11 @@ def _connect(path: str, *, read_only: bool) -> Any:
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def plain(tx: Connection) -> sqlite3.Connection:
+    """What is below SQLAlchemy, for statements that the command line shares (`store/search.py`)."""
+    return cast("sqlite3.Connection", tx.connection.dbapi_connection)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from typing import cast
-
-from sqlalchemy import Connection
 
 from ocrd.store import search
-from ocrd.store.engine import Database
+from ocrd.store.engine import Database, plain
 
 
 class Indexer:
@@ -25,17 +21,12 @@ class Indexer:
         until = time.monotonic() + seconds
         while (seen := self._database.state_of_file()) != self._seen:
             with self._database.read() as tx:
-                batch = search.gather(_plain(tx))
+                batch = search.gather(plain(tx))
             if not batch:
                 self._seen = seen
                 return
             self._database.name_next("index.put")
             with self._database.write() as tx:
-                search.put(_plain(tx), batch)
+                search.put(plain(tx), batch)
             if time.monotonic() >= until:
                 return
-
-
-def _plain(tx: Connection) -> sqlite3.Connection:
-    """What is below SQLAlchemy: `search` works with either."""
-    return cast("sqlite3.Connection", tx.connection.dbapi_connection)

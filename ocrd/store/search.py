@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ _NEXT = (
     "SELECT searched.id, body FROM searched JOIN results ON results.id = result_id WHERE NOT done "
     "ORDER BY searched.id LIMIT ?"
 )
+_INDEXED = "SELECT searched.id, body FROM searched JOIN results ON results.id = result_id WHERE result_id = ? AND done"
 _PLACES = (
     "SELECT documents.id, path, number, body FROM searched JOIN pages ON pages.result_id = searched.result_id "
     "JOIN documents ON documents.id = document_id JOIN results ON results.id = searched.result_id "
@@ -98,6 +99,24 @@ def put(connection: sqlite3.Connection, batch: Sequence[Entry]) -> None:
             connection.execute(
                 "INSERT INTO search_words (rowid, stems) VALUES (?, ?)", (entry.number, entry.stems)
             )
+
+
+def indexed(connection: sqlite3.Connection, results: Iterable[int]) -> dict[int, Entry]:
+    """What is in the index of these results, by their numbers."""
+    found = {}
+    for result in results:
+        row = connection.execute(_INDEXED, (result,)).fetchone()
+        if row is not None:
+            found[result] = Entry(row[0], words.to_index(_text_of(row[1])))
+    return found
+
+
+def take_out(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+    """Take words out of the index again: FTS5 keeps no text here, so it has to be told which they are."""
+    connection.executemany(
+        "INSERT INTO search_words (search_words, rowid, stems) VALUES ('delete', ?, ?)",
+        [(entry.number, entry.stems) for entry in entries],
+    )
 
 
 def _text_of(body: bytes) -> str:

@@ -17,6 +17,7 @@ from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.store import schema, search, snapshot
 from ocrd.store.indexer import Indexer
 from ocrd.store.pages import Attempt
+from ocrd.store.pruning import PruneStore
 
 
 def read(stores: Stores, name: str, *texts: str) -> int:
@@ -138,6 +139,27 @@ def test_a_damaged_text_costs_only_itself(stores: Stores, body: bytes) -> None:
     Indexer(stores.database).catch_up(10)
     assert left(stores) == 0
     assert find(stores, "страница") == [("a.pdf", 2)]
+
+
+def vocabulary(stores: Stores) -> set[str]:
+    """Every stem that the index knows."""
+    with closing(sqlite3.connect(f"{stores.folder}/{schema.FILE_NAME}")) as connection:
+        connection.execute("CREATE VIRTUAL TABLE temp.known USING fts5vocab('main', 'search_words', 'row')")
+        return {term for (term,) in connection.execute("SELECT term FROM temp.known")}
+
+
+def test_the_words_of_forgotten_documents_are_forgotten_and_shared_ones_stay(filled: Stores) -> None:
+    filled.register("copy.pdf", content="letter.pdf", pages=1)
+    filled.documents.finish(filled.begin().id, DocumentState.DONE)
+    late = read(filled, "late.pdf", "позднее слово")
+    assert left(filled) == 1
+    prune = PruneStore(filled.database)
+    assert prune.forget([2, late]) == 2
+    assert {"contract", "аренд"} <= vocabulary(filled), "the copy has the same text"
+    assert find(filled, "contract") == [("copy.pdf", 1)]
+    assert prune.forget([1, 3]) == 2
+    assert vocabulary(filled) == set()
+    assert schema.check(filled.folder).problems == ()
 
 
 def test_the_indexer_looks_again_when_something_was_written(stores: Stores) -> None:
