@@ -137,10 +137,12 @@ def send_order(
 
 
 def _carry_out(stores: Any, number: int, settings: Settings) -> dict[str, Any]:
-    from ocrd.daemon.build import fingerprint
+    from ocrd.daemon.build import find_folders, fingerprints
     from ocrd.daemon.orders import Orders
 
-    Orders(stores.commands, stores.documents, None, fingerprint=fingerprint(settings)).carry_out_waiting()
+    roots = [os.path.realpath(os.fsencode(os.path.expanduser(path))) for path in settings.inbox.paths]
+    fingerprint_of = fingerprints(settings, find_folders(settings, roots))
+    Orders(stores.commands, stores.documents, None, fingerprint_of=fingerprint_of).carry_out_waiting()
     answer: dict[str, Any] = stores.commands.answer_of(number)
     return answer
 

@@ -136,6 +136,7 @@ def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, no
         "heartbeat_age_s": None if beat_at is None else round(now - beat_at, 1),
         "inboxes": heartbeat.get("inboxes", []),
         "restart_for": heartbeat.get("restart_for", []),
+        "folder_problems": heartbeat.get("folder_problems", []),
         "move_problem": heartbeat.get("move_problem", ""),
     }
 
@@ -157,6 +158,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"settings   changed, and count after a restart: {changed}"
     for inbox in status["daemon"]["inboxes"]:
         yield f"inbox      {_inbox_line(inbox)}"
+    for problem in status["daemon"].get("folder_problems", []):
+        yield f"folder     NOT AS SET: {clean(problem)}"
     if status["daemon"].get("move_problem"):
         yield f"originals  WAIT TO BE MOVED: {clean(status['daemon']['move_problem'])}"
     if status["engine"]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ocrd.daemon.folders import Folders
 from ocrd.domain.documents import FileIdentity, MediaType
 from ocrd.domain.errors import InputRejected, ReasonCode, SourceChanged
 from ocrd.host import files
@@ -16,10 +19,18 @@ UNSETTLED = frozenset({ReasonCode.EMPTY_FILE, ReasonCode.DAMAGED, ReasonCode.UNR
 class Admission:
     """Decides what becomes of a file. Thread-safe."""
 
-    def __init__(self, rasterizer: Rasterizer, *, max_bytes: int, fingerprint: str) -> None:
+    def __init__(
+        self,
+        rasterizer: Rasterizer,
+        *,
+        max_bytes: int,
+        fingerprint_of: Callable[[bytes], str],
+        folders: Folders,
+    ) -> None:
         self._rasterizer = rasterizer
         self._max_bytes = max_bytes
-        self._fingerprint = fingerprint
+        self._fingerprint_of = fingerprint_of
+        self._folders = folders
 
     def admit(self, inbox: str, path: bytes) -> Arrival | None:
         """What the store should know of the file; None if it is none of ocrd's business.
@@ -43,6 +54,10 @@ class Admission:
             return self._arrival(inbox, path, inspected.identity, found=found, rejected=err)
         return self._arrival(inbox, path, inspected.identity, found=found, pages=probe.pages)
 
+    def languages_of(self, path: bytes) -> tuple[str, ...] | None:
+        """The languages of a file whose folder has its own."""
+        return self._folders.of(path).languages
+
     def _arrival(
         self,
         inbox: str,
@@ -59,7 +74,8 @@ class Admission:
             path=path,
             name=files.display_name(path),
             sha256=sha256,
-            fingerprint=self._fingerprint,
+            fingerprint=self._fingerprint_of(path),
+            priority=self._folders.of(path).priority or 0,
             media_type=media_type,
             size=identity.size,
             mtime_ns=identity.mtime_ns,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.engines import Engines, raster_workers, server_wait_s
 from ocrd.daemon.finisher import Finisher
+from ocrd.daemon.folders import Folders
 from ocrd.daemon.landing import OnPage
 from ocrd.daemon.mover import Mover, folders_of
 from ocrd.daemon.orders import Orders
@@ -19,14 +21,16 @@ from ocrd.daemon.pruning import Places, Pruner
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerParts
+from ocrd.domain.errors import ServiceMissing
 from ocrd.domain.moving import AfterRules, parse_rule
 from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
 from ocrd.host import files
 from ocrd.host.clock import SystemClock
 from ocrd.pipeline.rasterizer import Rasterizer
+from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.transcript import renderers
-from ocrd.settings import Settings
+from ocrd.settings import FORMATS, Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore
 from ocrd.store.engine import Database, Waiter
@@ -68,6 +72,7 @@ class Parts:
     publisher: Publisher
     mover: Mover
     pruner: Pruner
+    folders: Folders
 
     def reconfigure(self, settings: Settings) -> None:
         """Let the options of `reloading.AT_ONCE` count."""
@@ -89,6 +94,28 @@ def open_stores(folder: str, clock: Clock | None = None, *, waiter: Waiter | Non
         RelocationStore(database, clock),
         Indexer(database),
     )
+
+
+def find_folders(settings: Settings, roots: Sequence[bytes]) -> Folders:
+    """What the folders below the inboxes say of themselves."""
+    languages: tuple[str, ...] = ()
+    with contextlib.suppress(ServiceMissing):  # a model reads without
+        found = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
+        languages = tessdata.installed_languages(found)
+    return Folders(roots, languages=languages, formats=FORMATS)
+
+
+def fingerprints(settings: Settings, folders: Folders) -> Callable[[bytes], str]:
+    """The fingerprint of the settings that count for a path."""
+    plain = fingerprint(settings)
+
+    def of(path: bytes) -> str:
+        languages = folders.of(path).languages
+        if languages is None or languages == settings.engine.languages:
+            return plain
+        return fingerprint(replace(settings, engine=replace(settings.engine, languages=languages)))
+
+    return of
 
 
 def fingerprint(settings: Settings) -> str:
@@ -116,13 +143,20 @@ def build(
     clock: Clock | None = None,
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
-    publisher = Publisher(stores.outputs, **_wanted_outputs(settings))
+    folders = find_folders(settings, roots)
+    fingerprint_of = fingerprints(settings, folders)
+    publisher = Publisher(
+        stores.outputs, formats_of=lambda path: folders.of(path).formats, **_wanted_outputs(settings)
+    )
     after = after_rules(settings)
     without = folders_of(roots, after)
     mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock())
     finisher = Finisher(stores.documents, stores.pages, publisher, after=after, on_move=mover.notify)
     admission = Admission(
-        rasterizer, max_bytes=settings.limits.file_mib << 20, fingerprint=fingerprint(settings)
+        rasterizer,
+        max_bytes=settings.limits.file_mib << 20,
+        fingerprint_of=fingerprint_of,
+        folders=folders,
     )
     worker = Worker(
         WorkerParts(
@@ -163,8 +197,8 @@ def build(
     )
     places = Places.of(roots, without)
     pruner = Pruner(PruneStore(stores.database), places, days=settings.state.keep_days)
-    orders = Orders(stores.commands, stores.documents, worker, fingerprint=fingerprint(settings))
-    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher, mover, pruner)
+    orders = Orders(stores.commands, stores.documents, worker, fingerprint_of=fingerprint_of)
+    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher, mover, pruner, folders)
 
 
 def after_rules(settings: Settings) -> AfterRules:

@@ -72,14 +72,17 @@ class Climber:
         before: Sequence[StoredTry] = (),
         without_first: bool = False,
         fallback_now: bool = False,
+        languages: tuple[str, ...] | None = None,
     ) -> Reading:
         """Read a page, from where the tries `before` ended. `fallback_now` says that the fallback model is being
-        served, and not the first. Raises ServerFault and Stopped: the page is to be given back."""
+        served, and not the first; `languages` are those of the document, if it has its own. Raises ServerFault and
+        Stopped: the page is to be given back."""
+        engines = self._engines if languages is None else self._engines.reading(languages)
         if without_first:
-            return _Climb(self._engines, page, stop, note, None, before).run_second()
-        seen = self._engines.witnesses.call(page) if self._engines.witnesses is not None else None
+            return _Climb(engines, page, stop, note, None, before).run_second()
+        seen = engines.witnesses.call(page, languages) if engines.witnesses is not None else None
         try:
-            return _Climb(self._engines, page, stop, note, seen, before).run(fallback_now=fallback_now)
+            return _Climb(engines, page, stop, note, seen, before).run(fallback_now=fallback_now)
         finally:
             if seen is not None:
                 seen.dismiss()

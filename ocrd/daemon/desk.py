@@ -32,6 +32,8 @@ class OpenDocument:
     """Pages that are claimed and neither settled nor given back."""
     exhausted: bool = False
     """No page is left to be claimed."""
+    languages: tuple[str, ...] | None = None
+    """Those of its folder, if it has its own."""
     parked: dict[int, float] = field(default_factory=dict)
     """By number, the pages that wait for the fallback model, and since when (monotonic)."""
     hung: int = 0

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ocrd.daemon.promises import Promises, PromisingRecognizer
@@ -65,6 +65,15 @@ class Engines:
     """Why `auto` chose these."""
     promises: Promises = field(default_factory=Promises)
     """What the work of these engines, and with them, is held to."""
+
+    def reading(self, languages: tuple[str, ...]) -> Engines:
+        """The same engines, asked to read other languages."""
+        second = self.second_request
+        return replace(
+            self,
+            request=replace(self.request, languages=languages),
+            second_request=None if second is None else replace(second, languages=languages),
+        )
 
     @property
     def may_park(self) -> bool:

@@ -99,6 +99,7 @@ class Herald:
             "once": self._once,
             "restart_for": list(self.restart_for),
             "inboxes": parts.receiver.facts(),
+            "folder_problems": parts.folders.problems,
             "move_problem": parts.mover.problem,
             "engine": {
                 "kind": parts.engines.name,

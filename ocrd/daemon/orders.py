@@ -47,12 +47,17 @@ class Orders:
     """Carries out commands. An answer always has `message`, and `ok`."""
 
     def __init__(
-        self, commands: CommandStore, documents: DocumentStore, hands: Hands | None, *, fingerprint: str
+        self,
+        commands: CommandStore,
+        documents: DocumentStore,
+        hands: Hands | None,
+        *,
+        fingerprint_of: Callable[[bytes], str],
     ) -> None:
         self._commands = commands
         self._documents = documents
         self._hands = hands
-        self._fingerprint = fingerprint
+        self._fingerprint_of = fingerprint_of
         self._server: ServerHands | None = None
         self._lending: set[int] = set()
 
@@ -127,11 +132,13 @@ class Orders:
         chosen = self._choose(arguments)
         if chosen is None:
             return _unknown(arguments)
-        overwrite, reread_as = bool(arguments.get("overwrite")), self._fingerprint if again else None
+        overwrite = bool(arguments.get("overwrite"))
         retried = [
             number
             for number in chosen
-            if self._documents.retry(number, overwrite=overwrite, reread_as=reread_as)
+            if self._documents.retry(
+                number, overwrite=overwrite, reread_as=self._settings_of(number) if again else None
+            )
         ]
         if self._hands is not None:
             self._hands.notify()
@@ -141,10 +148,15 @@ class Orders:
             )
         return _answer(f"queued again: {_count(len(retried))}", documents=retried)
 
+    def _settings_of(self, document_id: int) -> str | None:
+        """The fingerprint of the settings that count for a document now."""
+        job = self._documents.find(document_id)
+        return None if job is None else self._fingerprint_of(job.path)
+
     def _choose(self, arguments: dict[str, Any]) -> list[int] | None:
         """The documents that a retry is about; None if one was named that does not exist."""
         if arguments.get("changed"):
-            return self._documents.ids_read_otherwise(self._fingerprint)
+            return self._documents.ids_read_otherwise(self._fingerprint_of)
         if arguments.get("failed"):
             return self._documents.ids_in_states(
                 (DocumentState.FAILED, DocumentState.PARTIAL, DocumentState.REJECTED)

@@ -43,16 +43,24 @@ class Publisher:
         formats: Sequence[str],
         error_file: bool,
         renderers: Mapping[str, Renderer] = RENDERERS,
+        formats_of: Callable[[bytes], Sequence[str] | None] = lambda path: None,  # noqa: ARG005
     ) -> None:
+        """`formats_of` tells the formats of an input that has its own."""
         self._outputs = outputs
+        self._formats_of = formats_of
         self.reconfigure(formats=formats, error_file=error_file, renderers=renderers)
 
     def reconfigure(
         self, *, formats: Sequence[str], error_file: bool, renderers: Mapping[str, Renderer]
     ) -> None:
         """For the documents that are finished from now on."""
-        self._renderers = {name: renderers[name] for name in formats}
+        self._formats = tuple(formats)
+        self._renderers = dict(renderers)
         self._error_file = error_file
+
+    def _wanted(self, path: bytes) -> Sequence[str]:
+        """The formats of an input."""
+        return self._formats_of(path) or self._formats
 
     def write(
         self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, overwrite: bool
@@ -60,8 +68,8 @@ class Publisher:
         """Write every format beside the input. The caller commits the written ones as such."""
         with _no_draft_left(path, document_id):
             drafts = [
-                writer.write_draft(path, document_id, name, render, pages())
-                for name, render in self._renderers.items()
+                writer.write_draft(path, document_id, name, self._renderers[name], pages())
+                for name in self._wanted(path)
             ]
             return self._publish(path, document_id, drafts, overwrite=overwrite)
 
@@ -110,7 +118,7 @@ class Publisher:
 
     def missing(self, path: bytes) -> bool:
         """Whether an output that we wrote is not there any more."""
-        targets = [writer.target_of(path, name) for name in self._renderers]
+        targets = [writer.target_of(path, name) for name in self._wanted(path)]
         return any(not os.path.lexists(target) for target in targets)
 
 

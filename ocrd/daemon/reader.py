@@ -107,6 +107,7 @@ class Reader:
             before=before,
             without_first=without_first,
             fallback_now=self._desk.side is Side.FALLBACK,
+            languages=page.document.languages,
         )
 
     def _land(self, page: RenderedPage, reading: Reading) -> None:

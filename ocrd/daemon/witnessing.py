@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import replace
 from threading import BoundedSemaphore, Event
 
 from ocrd.domain.documents import PageImage, Recognition, Request
@@ -30,18 +31,19 @@ class Witnesses:
         self._places = BoundedSemaphore(engine.slots * _AHEAD)
         self._pool = ThreadPoolExecutor(engine.slots, thread_name_prefix="witness")
 
-    def call(self, page: PageImage) -> Witness | None:
-        """Have a page read; None if too many wait already."""
+    def call(self, page: PageImage, languages: tuple[str, ...] | None = None) -> Witness | None:
+        """Have a page read, in the languages of its document if it has its own; None if too many wait already."""
         if not self._places.acquire(blocking=False):
             return None
         stop = Event()
-        future = self._pool.submit(self._read, page, stop)
+        request = self._request if languages is None else replace(self._request, languages=languages)
+        future = self._pool.submit(self._read, page, request, stop)
         future.add_done_callback(lambda _: self._places.release())
         return Witness(future, stop, self._request.timeout_s)
 
-    def _read(self, page: PageImage, stop: Event) -> Recognition | None:
+    def _read(self, page: PageImage, request: Request, stop: Event) -> Recognition | None:
         try:
-            return self._engine.recognize(page, self._request, stop)
+            return self._engine.recognize(page, request, stop)
         except (PageFault, ServerFault, Stopped):
             return None
         except Exception:  # a witness that breaks must not end the daemon

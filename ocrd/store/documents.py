@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,8 @@ class Arrival:
     size: int
     mtime_ns: int
     pages: int = 0
+    priority: int = 0
+    """Documents with a higher one are claimed first."""
     rejected: tuple[ReasonCode, str, str] | None = None
     """Code, reason and hint, if it cannot be worked on."""
 
@@ -176,6 +178,7 @@ class DocumentStore:
                 mtime_ns=arrival.mtime_ns,
                 state=state,
                 pages=arrival.pages,
+                priority=arrival.priority,
                 created_at=self._now(),
             )
             .returning(documents.c.id)
@@ -348,15 +351,15 @@ class DocumentStore:
         if rows:
             tx.execute(insert(pages), rows)
 
-    def ids_read_otherwise(self, fingerprint: str) -> list[int]:
-        """The finished current documents that were read with other settings, oldest first."""
+    def ids_read_otherwise(self, fingerprint_of: Callable[[bytes], str]) -> list[int]:
+        """The finished current documents that were read with other settings than those of their path, oldest first."""
         with self._database.read() as tx:
-            query = select(documents.c.id).where(
+            query = select(documents.c.id, documents.c.path, documents.c.fingerprint).where(
                 documents.c.current,
                 documents.c.state.in_((DocumentState.DONE, DocumentState.PARTIAL, DocumentState.FAILED)),
-                documents.c.fingerprint != fingerprint,
             )
-            return list(tx.execute(query.order_by(documents.c.id)).scalars())
+            rows = tx.execute(query.order_by(documents.c.id))
+            return [row.id for row in rows if row.fingerprint != fingerprint_of(row.path)]
 
     def ids_in_states(self, states: Sequence[DocumentState]) -> list[int]:
         """The current documents in these states, oldest first."""

@@ -26,7 +26,7 @@ def test_a_request_that_makes_no_sense_is_refused_and_holds_up_nothing(
 ) -> None:
     number = stores.commands.send(verb, arguments)
     after = stores.commands.send("pause", {})
-    Orders(stores.commands, stores.documents, None, fingerprint=FINGERPRINT).carry_out_waiting()
+    Orders(stores.commands, stores.documents, None, fingerprint_of=lambda _: FINGERPRINT).carry_out_waiting()
     refused, done = stores.commands.answer_of(number), stores.commands.answer_of(after)
     assert refused is not None
     assert not refused["ok"]
