@@ -30,7 +30,7 @@ def test_a_folder_has_its_own_formats_languages_and_turn(ocrd: Ocrd) -> None:
     with closing(sqlite3.connect(ocrd.state / "ocrd.db")) as store:
         rows = store.execute("SELECT priority, fingerprint FROM documents").fetchall()
         read = store.execute(
-            "SELECT DISTINCT documents.path LIKE '%russian%', substr(model_revision, instr(model_revision, ' ') + 1) "
+            "SELECT DISTINCT documents.name LIKE '%russian%', substr(model_revision, instr(model_revision, ' ') + 1) "
             "FROM attempts JOIN pages ON pages.id = page_id JOIN documents ON documents.id = document_id"
         ).fetchall()
     assert set(read) == {(0, "eng"), (1, "rus+eng")}
