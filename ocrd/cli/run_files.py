@@ -194,6 +194,8 @@ def _is_done(work: Work, job: dict[str, Any] | None) -> bool:
         _complain(
             f"{work.named}: it is no document that ocrd reads", "ocrd doctor; README.md has the formats"
         )
+    elif not job["finished_at"]:
+        _complain(f"{work.named}: the reading was broken off", "ocrd run --once again")
     elif job["state"] != "done":
         _complain(f"{work.named}: {job['state']} ({job['reason_code']}): {job['reason']}", "docs/errors.md")
     return job is not None and job["state"] == "done"

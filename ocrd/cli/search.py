@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, is_terminal, print_json
-from ocrd.domain.errors import ExitCode, UsageError
+from ocrd.domain.errors import ExitCode, TryAgainLater, UsageError
 from ocrd.store import snapshot
 
 if TYPE_CHECKING:  # with the stemmer, which is not every command's burden
@@ -21,6 +21,7 @@ SCHEMA = "ocrd.search/1"
 _WIDTH = 160
 _CATCH_UP_S = 0.2
 """So long a search waits for pages that are not in the index yet."""
+_INDEX_PATIENCE_S = 10.0
 _MARK, _UNMARK = "\x1b[1;31m", "\x1b[0m"
 _MORE = """\
 All words must stand on the page, in any form: `ocrd search договор аренды`
@@ -71,6 +72,12 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         missing = search.waiting(connection)
         found = search.find(connection, terms, width=_WIDTH) if terms else iter(())
         hits = list(itertools.islice(found, arguments.limit if arguments.limit > 0 else None))
+    if arguments.index and missing:
+        raise TryAgainLater(
+            f"{missing} pages could not be put into the index of {state}: it cannot be written, or another ocrd is "
+            "writing to it",
+            hint="try again; ocrd doctor",
+        )
     if arguments.json:
         print_json({"schema": SCHEMA, "not_indexed": missing, "hits": [_as_json(hit) for hit in hits]})
     else:
@@ -84,7 +91,8 @@ def _catch_up(state: str, *, whole: bool) -> None:
     from ocrd.store import search
 
     told = False
-    for left in search.catch_up(state, float("inf") if whole else _CATCH_UP_S):
+    seconds, patience_s = (float("inf"), _INDEX_PATIENCE_S) if whole else (_CATCH_UP_S, _CATCH_UP_S)
+    for left in search.catch_up(state, seconds, patience_s=patience_s):
         if whole and sys.stderr.isatty():
             print(f"\r{left} pages left \x1b[K", end="", file=sys.stderr, flush=True)
             told = True

@@ -22,7 +22,6 @@ from ocrd.store.schema import FILE_NAME
 
 _BATCH = 20
 """Pages a transaction: their stems are made before it, and it lasts some milliseconds."""
-_BUSY_S = 1.0
 _WAITING = "SELECT count(*) FROM searched WHERE NOT done"
 _NEXT = (
     "SELECT searched.id, body FROM searched JOIN results ON results.id = result_id WHERE NOT done "
@@ -127,13 +126,14 @@ def _text_of(body: bytes) -> str:
         return ""
 
 
-def catch_up(folder: str, seconds: float) -> Iterator[int]:
+def catch_up(folder: str, seconds: float, *, patience_s: float = 0.1) -> Iterator[int]:
     """Put texts into the index for about so long, or until none is left; after each batch, how many are left. Ends
-    at once where the store cannot be written: who searches is content with what is there."""
+    where the store cannot be written, or another writes to it for longer than the patience lasts: who searches is
+    content with what is there."""
     until = time.monotonic() + seconds
     path = os.path.join(folder, FILE_NAME)
     try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(path, timeout=patience_s, isolation_level=None)) as connection:
             connection.execute("PRAGMA foreign_keys=ON")
             while (batch := gather(connection)) and time.monotonic() < until:
                 connection.execute("BEGIN IMMEDIATE")

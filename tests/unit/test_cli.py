@@ -411,6 +411,22 @@ def test_a_search_that_finds_nothing_or_asks_nothing_says_so(filled: Cli) -> Non
     assert "no store" in filled.run("search word --state /nowhere", code=2).stderr
 
 
+def test_a_search_that_cannot_write_the_index_finds_what_is_in_it_and_says_the_rest(filled: Cli) -> None:
+    with closing(sqlite3.connect(filled.state / "ocrd.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = filled.run("search page")
+    assert "nothing found" in done.stdout
+    assert "5 finished pages are not in the index yet" in done.stderr
+
+
+def test_a_store_of_an_older_version_is_upgraded_before_it_is_searched(filled: Cli) -> None:
+    with closing(sqlite3.connect(filled.state / "ocrd.db")) as connection, connection:
+        connection.execute("DROP TABLE search_words")
+    said = filled.run("search page", code=1).stderr
+    assert "older ocrd" in said
+    assert "ocrd db upgrade" in said
+
+
 @pytest.mark.parametrize("named", ["5", "0", "9" * 30, "/inbox/none.pdf", "nowhere/none.pdf", "", "²"])
 def test_what_is_not_in_the_store_ends_with_2(filled: Cli, named: str) -> None:
     assert "there is no document" in filled.run("show", named, code=2).stderr

@@ -174,7 +174,7 @@ def test_a_store_that_cannot_be_written_is_searched_as_it_is(filled: Stores, tmp
     read(filled, "late.pdf", "поздний договор")
     with closing(sqlite3.connect(f"{filled.folder}/{schema.FILE_NAME}", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert list(search.catch_up(filled.folder, 10)) == []
+        assert list(search.catch_up(filled.folder, 10, patience_s=0.01)) == []
     assert left(filled) == 1
     assert len(find(filled, "договор")) == 3
 

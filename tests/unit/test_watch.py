@@ -104,6 +104,19 @@ def test_reading_files_shows_a_bar_that_is_gone_before_the_text(tmp_path: Path, 
     assert "looking" not in terminal.text, "and is gone"
 
 
+def test_reading_that_is_broken_off_says_so_and_leaves_nothing(tmp_path: Path, env: dict[str, str]) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    shutil.copy(SAMPLES / "report_3_pages.pdf", tmp_path)
+    command = ocrd("run", "--once", str(tmp_path / "report_3_pages.pdf"), "-o", "-", "--engine", "embedded")
+    with Terminal(command, env | {"TMPDIR": str(folder)}) as terminal:
+        terminal.wait_until(lambda: "document left" in terminal.text, "the document is being read")
+        terminal.type(b"\x03")
+        assert terminal.end() == 1
+    assert "broken off" in terminal.text
+    assert os.listdir(folder) == []
+
+
 def test_found_words_stand_out_on_a_terminal(stores: Stores, env: dict[str, str]) -> None:
     stores.register()
     stores.read_all(stores.begin().id)
