@@ -46,7 +46,7 @@ UPGRADE_S = 1800.0
 ENDING_S = 60.0
 """For threads, children and the container's stop, beside the pages in hand."""
 INDEX_S = 0.04
-"""Of each half second, for the index of `ocrd search`: about 25 pages a second, and nothing while none is new."""
+"""Of each half second, for the index of `ocrd search`: some 50 pages a second, and nothing while none is new."""
 INDEX_REST_S = 60.0
 """After a failure: text that cannot be searched is no reason to stop reading."""
 DAY_S = 86400.0
