@@ -22,7 +22,7 @@ from ocrd.domain.errors import ConfigError
 ENV_PREFIX = "OCRD_"
 RESERVED_VARIABLES = frozenset({"OCRD_CONFIG", "OCRD_FAULT"})
 RESERVED_PREFIXES = ("OCRD_TEST_",)
-FORMATS = ("txt", "md")
+FORMATS = ("txt", "md", "pdf")
 
 
 def _option(
@@ -226,7 +226,11 @@ class LimitSettings:
 class OutputSettings:
     """What is written beside the inputs."""
 
-    formats: tuple[str, ...] = _option(("txt", "md"), 'Any of "txt", "md".', choices=FORMATS)
+    formats: tuple[str, ...] = _option(
+        ("txt", "md"),
+        'Any of "txt", "md", "pdf" (searchable, as NAME.ocr.pdf; needs the extra `pdf`).',
+        choices=FORMATS,
+    )
     tables: str = _option(
         "pipe",
         "Tables in Markdown: `pipe` where that loses nothing, or always `html`.",

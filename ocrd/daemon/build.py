@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +19,7 @@ from ocrd.daemon.folders import Folders
 from ocrd.daemon.landing import OnPage
 from ocrd.daemon.mover import Mover, folders_of
 from ocrd.daemon.orders import Orders
+from ocrd.daemon.overlaying import Overlay
 from ocrd.daemon.pruning import Places, Pruner
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
@@ -143,10 +146,14 @@ def build(
     clock: Clock | None = None,
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
+    folder = os.path.join(os.path.dirname(stores.database.path), "work")
     folders = find_folders(settings, roots)
     fingerprint_of = fingerprints(settings, folders)
     publisher = Publisher(
-        stores.outputs, formats_of=lambda path: folders.of(path).formats, **_wanted_outputs(settings)
+        stores.outputs,
+        overlay=Overlay(rasterizer, stores.documents, folder).chunks,
+        formats_of=lambda path: folders.of(path).formats,
+        **_wanted_outputs(settings),
     )
     after = after_rules(settings)
     without = folders_of(roots, after)
@@ -174,7 +181,7 @@ def build(
             ),
             once=once,
             on_page=on_page,
-            folder=os.path.join(os.path.dirname(stores.database.path), "work"),
+            folder=folder,
             window=settings.raster.window_pages,
             feeders=raster_workers(settings),
         )
@@ -207,8 +214,20 @@ def after_rules(settings: Settings) -> AfterRules:
     return AfterRules(**{name: folder and os.path.expanduser(folder) for name, folder in folders.items()})
 
 
+def require_pdf_packages(find: Callable[[str], object | None] = importlib.util.find_spec) -> None:
+    """Raises ServiceMissing unless searchable PDFs can be made; `find` says whether a package is there."""
+    missing = [name for name in ("pikepdf", "img2pdf") if find(name) is None]
+    if missing:
+        raise ServiceMissing(
+            f"[output] formats asks for pdf, and {' and '.join(missing)} is not installed",
+            hint=f"{sys.executable} -m pip install 'ocrd-daemon[pdf]', or take pdf out of [output] formats",
+        )
+
+
 def _wanted_outputs(settings: Settings) -> dict[str, Any]:
     output = settings.output
+    if "pdf" in output.formats:
+        require_pdf_packages()
     return {
         "formats": output.formats,
         "error_file": output.error_file,

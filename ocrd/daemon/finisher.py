@@ -121,6 +121,8 @@ class Finisher:
         self._publisher.remove_error(job.path)
         if done.foreign:
             code, reason = ReasonCode.OUTPUT_EXISTS, name_foreign(done.foreign)
+        elif done.failed:
+            code, reason = ReasonCode.OUTPUT_FAILED, name_failed(done.failed)
         return Ending(state, code, reason, done.written)
 
     def _write_error(self, job: Job, failures: Failures) -> Ending:
@@ -145,6 +147,12 @@ def list_gaps(failures: Failures, pages: int) -> str:
     listed = "; ".join(f"page {number}: {reason}" for number, _, reason in failures[:_GAPS_LISTED])
     more = f"; and {len(failures) - _GAPS_LISTED} more" if len(failures) > _GAPS_LISTED else ""
     return f"{len(failures)} of {pages} pages have no text: {listed}{more}"
+
+
+def name_failed(failed: Sequence[tuple[bytes, str]]) -> str:
+    """Which outputs could not be made, and why; the others are there."""
+    listed = "; ".join(f"{files.display_name(os.path.basename(path))}: {reason}" for path, reason in failed)
+    return f"not every output could be made: {listed}"
 
 
 def name_foreign(targets: Sequence[bytes]) -> str:

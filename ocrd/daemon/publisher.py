@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ocrd.domain.documents import PageText
-from ocrd.domain.errors import ReasonCode
+from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import writer
+from ocrd.pipeline.intake import NAME_MAX_BYTES
 from ocrd.pipeline.transcript import RENDERERS, Renderer
 from ocrd.store.outputs import OutputStore, Planned
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The outputs that now hold our text, and the targets where a foreign file stands."""
+    """The outputs that now hold our text, the targets where a foreign file stands, and why others could not be made."""
 
     written: tuple[bytes, ...]
     foreign: tuple[bytes, ...]
+    failed: tuple[tuple[bytes, str], ...] = ()
+
+
+Overlay = Callable[[bytes, int, Callable[[], Iterable[PageText]]], Iterable[bytes]]
+"""Makes a searchable PDF of a document: its path, its number, its pages. Raises PageFault if it cannot."""
 
 
 @contextlib.contextmanager
@@ -44,10 +50,12 @@ class Publisher:
         error_file: bool,
         renderers: Mapping[str, Renderer] = RENDERERS,
         formats_of: Callable[[bytes], Sequence[str] | None] = lambda path: None,  # noqa: ARG005
+        overlay: Overlay | None = None,
     ) -> None:
-        """`formats_of` tells the formats of an input that has its own."""
+        """`formats_of` tells the formats of an input that has its own; `overlay` is needed for the format `pdf` alone."""
         self._outputs = outputs
         self._formats_of = formats_of
+        self._overlay = overlay
         self.reconfigure(formats=formats, error_file=error_file, renderers=renderers)
 
     def reconfigure(
@@ -67,18 +75,31 @@ class Publisher:
     ) -> Published:
         """Write every format beside the input. The caller commits the written ones as such."""
         with _no_draft_left(path, document_id):
-            drafts = [
-                writer.write_draft(path, document_id, name, self._renderers[name], pages())
-                for name in self._wanted(path)
-            ]
-            return self._publish(path, document_id, drafts, overwrite=overwrite)
+            drafts, failed = [], []
+            for name in self._wanted(path):
+                try:
+                    drafts.append(self._draft(path, document_id, name, pages))
+                except PageFault as err:
+                    failed.append((writer.target_of(path, name), str(err)))
+            done = self._publish(path, document_id, drafts, overwrite=overwrite)
+            return replace(done, failed=tuple(failed))
+
+    def _draft(
+        self, path: bytes, document_id: int, name: str, pages: Callable[[], Iterable[PageText]]
+    ) -> writer.Draft:
+        if name != writer.PDF_FORMAT:
+            return writer.write_draft(path, document_id, name, self._renderers[name], pages())
+        if len(os.path.basename(writer.target_of(path, name))) > NAME_MAX_BYTES:
+            raise PageFault(ReasonCode.NAME_TOO_LONG, "with that suffix its name would be too long")
+        assert self._overlay is not None, "given with the format"
+        return writer.write_binary_draft(path, document_id, name, self._overlay(path, document_id, pages))
 
     def write_error(
         self, path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str
     ) -> Published:
         """Leave the error file of a document that has no text."""
         target = writer.target_of(path, writer.ERROR_FORMAT)
-        if not self._error_file or len(os.path.basename(target)) > 255:
+        if not self._error_file or len(os.path.basename(target)) > NAME_MAX_BYTES:
             return Published((), ())
         with _no_draft_left(path, document_id):
             draft = writer.write_error_draft(path, document_id, code=code, reason=reason, hint=hint)

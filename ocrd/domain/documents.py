@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ocrd.domain.models import PromptMode, Sampling
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Version of the JSON that `Recognition.to_json` writes; readers accept every version up to it."""
 
 
@@ -121,6 +121,9 @@ class Recognition:
     tokens: int
     seconds: float
     rotation: int = 0
+    width: int = 0
+    height: int = 0
+    """Size of the page's image in pixels, as it was rendered; 0: not noted."""
     confidence: float | None = None
     notes: tuple[str, ...] = ()
     """What was mended or doubted on the way from the answer to the text, in words."""
@@ -142,6 +145,8 @@ class Recognition:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "rotation": self.rotation,
+            "width": self.width,
+            "height": self.height,
             "confidence": self.confidence,
             "notes": list(self.notes),
             "testimony": self.testimony,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ocrd.domain.documents import FileIdentity, MediaType
 from ocrd.domain.errors import InputRejected, ReasonCode, SourceChanged
 from ocrd.host import files
+from ocrd.pipeline import searchable_pdf
 
 HEAD_BYTES = 1024
 """How far from its beginning a PDF's `%PDF-` may stand (ISO 32000-1, annex H.3)."""
@@ -129,6 +130,10 @@ def inspect(path: bytes, *, max_bytes: int) -> Inspected | None:
             head = os.pread(fd, HEAD_BYTES, 0)
             kind = sniff(head)
             if not is_meant_to_be_read(path) and not _speaks_for_itself(kind, head):
+                return None
+            if kind is MediaType.PDF and searchable_pdf.is_ours(
+                os.pread(fd, searchable_pdf.TAIL_BYTES, max(0, identity.size - searchable_pdf.TAIL_BYTES))
+            ):
                 return None
             _check(path, identity, head, kind, max_bytes)
             sha256 = files.sha256_of(fd)

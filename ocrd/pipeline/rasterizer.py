@@ -24,6 +24,9 @@ from ocrd.host.events import Either
 
 FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
+OVERLAY_GROWTH, OVERLAY_BYTES = 4, 64 << 20
+"""How much larger than document and text together a searchable PDF may become: a picture that is coded anew grows."""
+OVERLAY_S_PER_MIB = 2.0
 START_TIMEOUT_S = 60.0
 """For a child to load its libraries; takes 0.2 s on a quiet machine."""
 MAX_HUNG = 3
@@ -142,6 +145,32 @@ class Rasterizer:
         """
         call = _Render(self, _Source(path, identity, media_type), folder, stop)
         return call.run(sorted(set(numbers)))
+
+    def overlay(
+        self, path: bytes, identity: FileIdentity, media_type: MediaType, *, layer: str, target: str
+    ) -> None:
+        """Write a searchable PDF of the document and a layer (`searchable_pdf.to_layer`) to `target`.
+
+        Raises PageFault with the reason, SourceChanged, and ServerFault (no document is to blame). After an exception
+        no file is left behind.
+        """
+        size = os.stat(path).st_size + os.path.getsize(layer)
+        request = {
+            "ask": "overlay",
+            "layer": layer,
+            "stem": target,
+            "file_bytes": OVERLAY_GROWTH * size + OVERLAY_BYTES,
+            **_Source(path, identity, media_type).to_json(),
+        }
+        timeout_s = self._policy.page_timeout_s + OVERLAY_S_PER_MIB * (size >> 20)
+        try:
+            _raise_overlay_fault(
+                self._ask(request, timeout_s=timeout_s, stop=Event()), self._policy, timeout_s
+            )
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(target)
+            raise
 
     def close(self) -> None:
         """End all children; calls in hand raise ServerFault. Returns when no child is left."""
@@ -321,6 +350,22 @@ def _raise_if_blameless(answer: dict[str, Any]) -> dict[str, Any]:
     if answer.get("error") == "server":
         raise ServerFault(answer["message"], hint=answer["hint"])
     return answer
+
+
+def _raise_overlay_fault(answer: dict[str, Any], policy: RenderPolicy, timeout_s: float) -> None:
+    """Why there is no searchable PDF, if there is none."""
+    match answer.get("error"):
+        case None:
+            return
+        case "timeout":
+            reason = f"it was not made within {timeout_s:g} s"
+        case "memory":
+            reason = f"making it needs more than the {policy.memory_mib} MiB of memory allowed"
+        case "died":
+            reason = f"making it crashed ({answer['message']})"
+        case _:
+            reason = answer["message"]
+    raise PageFault(ReasonCode.OUTPUT_FAILED, reason)
 
 
 def _rejection(answer: dict[str, Any], policy: RenderPolicy) -> InputRejected:

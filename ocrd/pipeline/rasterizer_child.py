@@ -3,6 +3,7 @@
     {"ask": "hello"}  → {"ready": true}
     {"ask": "probe", "path", "identity", "media_type", "policy", "timeout_s"}             → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
+    {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}
 
@@ -142,7 +143,7 @@ def _be_job(request: dict[str, Any], sending: int) -> NoReturn:
     """The forked process: answers through the pipe and never returns."""
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
-        _limit_resources(RenderPolicy(**request["policy"]), request["timeout_s"])
+        _limit_resources(RenderPolicy(**request["policy"]), request["timeout_s"], request.get("file_bytes"))
         _write_all(sending, json.dumps(_answer(request)).encode())
     except MemoryError:
         _write_all(sending, json.dumps(_error("memory", "")).encode())
@@ -152,11 +153,12 @@ def _be_job(request: dict[str, Any], sending: int) -> NoReturn:
         os._exit(0)
 
 
-def _limit_resources(policy: RenderPolicy, timeout_s: float) -> None:
-    """Limits of this process, which poppler's programs inherit."""
+def _limit_resources(policy: RenderPolicy, timeout_s: float, file_bytes: int | None) -> None:
+    """Limits of this process, which poppler's programs inherit. Without `file_bytes` it writes page images."""
     memory_bytes = policy.memory_mib << 20
     cpu_s = math.ceil(timeout_s) + CPU_GRACE_S
-    file_bytes = policy.max_page_pixels * (1 if policy.grayscale else 3) + FILE_HEADROOM_BYTES
+    image_bytes = policy.max_page_pixels * (1 if policy.grayscale else 3)
+    file_bytes = (image_bytes if file_bytes is None else file_bytes) + FILE_HEADROOM_BYTES
     for what, wanted in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
@@ -238,12 +240,24 @@ def _work(source: str, request: dict[str, Any]) -> dict[str, Any]:
         if media_type.is_image:
             return {"pages": rasterizer_image.count_pages(source, media_type, policy)}
         return {"pages": rasterizer_pdf.count_pages(source, policy)}
+    if request["ask"] == "overlay":
+        return _overlay(source, media_type, request)
     numbers, stem = request["numbers"], request["stem"]
     if media_type.is_image:
         pages = rasterizer_image.render_pages(source, media_type, numbers, policy, stem)
     else:
         pages = rasterizer_pdf.render_pages(source, numbers, policy, stem)
     return {"pages": {number: _to_json(page) for number, page in pages.items()}}
+
+
+def _overlay(source: str, media_type: MediaType, request: dict[str, Any]) -> dict[str, Any]:
+    from ocrd.pipeline import searchable_pdf
+
+    try:
+        searchable_pdf.build(source, media_type, request["layer"], request["stem"])
+    except PageFault as err:
+        return _error("failed", str(err))
+    return {"written": True}
 
 
 def _to_json(page: PageImage | PageFault) -> dict[str, Any]:

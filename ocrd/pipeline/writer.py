@@ -17,10 +17,15 @@ from enum import StrEnum
 from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.host import files
+from ocrd.pipeline import searchable_pdf
 from ocrd.pipeline.transcript import RENDERERS, Renderer, one_line
 
 ERROR_FORMAT = "error"
-_SUFFIXES = {name: b"." + name.encode() for name in RENDERERS} | {ERROR_FORMAT: b".ocrd-error.txt"}
+PDF_FORMAT = "pdf"
+_SUFFIXES = {name: b"." + name.encode() for name in RENDERERS} | {
+    PDF_FORMAT: searchable_pdf.SUFFIX,
+    ERROR_FORMAT: b".ocrd-error.txt",
+}
 
 SUFFIXES = tuple(_SUFFIXES.values())
 """What an output has behind the full name of its input."""
@@ -68,6 +73,11 @@ def write_draft(
     """Render the pages into a draft and make it durable. Raises OSError (disk full, folder read-only)."""
     chunks = render(pages)
     return _write(path, document_id, output_format, (chunk.encode("utf-8", "replace") for chunk in chunks))
+
+
+def write_binary_draft(path: bytes, document_id: int, output_format: str, chunks: Iterable[bytes]) -> Draft:
+    """Write pieces of a file into a draft and make it durable. Raises OSError, and what the pieces raise."""
+    return _write(path, document_id, output_format, chunks)
 
 
 def write_error_draft(

@@ -152,6 +152,8 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
         tokens=0,
         seconds=seconds,
         rotation=answer["rotation"],
+        width=answer["width"],
+        height=answer["height"],
         confidence=mean_confidence(all_words(blocks)),
     )
 

@@ -412,6 +412,8 @@ class _Page:
             tokens=sum(piece.answer.tokens for piece in pieces),
             seconds=time.monotonic() - self._began,
             rotation=self._request.rotation,
+            width=self._page.width,
+            height=self._page.height,
             notes=tuple(note for piece in pieces for note in piece.notes),
         )
         if finish in _CUT_OFF:

@@ -1,0 +1,204 @@
+"""Searchable PDFs: the pages as they were, with the text that was read lying invisibly where it stands.
+
+Two sides: the daemon writes what was read into a file of lines, one a page (`to_layer`); a job of the rasterizer's child, under
+its limits, opens the untrusted document and puts the two together (`build`). pikepdf keeps a PDF's pages untouched, img2pdf
+embeds pictures without coding them anew. Text is shown in render mode 3 (ISO 32000-1, 9.3.6) with a font that has widths and no
+shapes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ocrd.domain.documents import MediaType, PageText, Recognition
+from ocrd.domain.errors import PageFault, ReasonCode
+from ocrd.domain.overlay import CHARACTER_WIDTH, Frame, Placed, Run, blocks_to_lines, place
+
+SUFFIX = b".ocr.pdf"
+MARK = b"/OcrdTextLayer"
+"""A key of the file's trailer: what ocrd wrote is known without its store, and is not read again."""
+TAIL_BYTES = 4096
+"""The mark stands so near to the end: the trailer is written uncompressed."""
+TEXT_LAYER = "text-layer"
+"""The engine of pages whose text was taken from the PDF."""
+_FONT = "/OcrdGlyphless"
+
+
+def is_ours(tail: bytes) -> bool:
+    """Whether the last `TAIL_BYTES` of a PDF say that it is one of these."""
+    return MARK in tail
+
+
+# --- the daemon's side --------------------------------------------------------------------------------------
+
+
+def to_layer(pages: Iterable[PageText]) -> Iterator[bytes]:
+    """What was read, a JSON line a page; not of those whose text the document has itself."""
+    for page in pages:
+        if page.recognition is not None and page.recognition.engine != TEXT_LAYER:
+            yield json.dumps(_page_layer(page.number, page.recognition), ensure_ascii=False).encode() + b"\n"
+
+
+def _page_layer(number: int, read: Recognition) -> dict[str, Any]:
+    lines = blocks_to_lines(read.blocks)
+    return {
+        "number": number,
+        "dpi": read.dpi,
+        "rotation": read.rotation,
+        "size": [read.width, read.height],
+        "lines": [[[run.text, *run.box] for run in line] for line in lines],
+    }
+
+
+# --- the job's side -----------------------------------------------------------------------------------------
+
+
+def build(source: str, media_type: MediaType, layer: str, target: str) -> None:
+    """Write `target` from the document and the layer. Raises PageFault with the reason, OSError, MemoryError."""
+    import pikepdf
+
+    try:
+        with pikepdf.open(_as_pdf(source, media_type), attempt_recovery=True) as pdf:
+            font = _font(pdf)
+            for page in _pages(layer):
+                if page["number"] <= len(pdf.pages):
+                    _lay(pdf.pages[page["number"] - 1], page, font)
+            pdf.trailer["/OcrdTextLayer"] = 1
+            pdf.save(target, object_stream_mode=pikepdf.ObjectStreamMode.disable, encryption=False)
+    except pikepdf.PdfError as err:
+        raise PageFault(ReasonCode.OUTPUT_FAILED, f"qpdf cannot work on the PDF: {err}") from err
+
+
+def _pages(layer: str) -> Iterator[dict[str, Any]]:
+    with open(layer, "rb") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def _as_pdf(source: str, media_type: MediaType) -> str | io.BytesIO:
+    if not media_type.is_image:
+        return source
+    import img2pdf
+
+    try:
+        with open(source, "rb") as file:
+            data = img2pdf.convert(file.read(), rotation=img2pdf.Rotation.ifvalid)
+    except Exception:  # noqa: BLE001 - it embeds what it can as it is; whatever else it says, Pillow shows the picture
+        data = img2pdf.convert(list(_pictures(source)))
+    return io.BytesIO(data)
+
+
+def _pictures(source: str) -> Iterator[bytes]:
+    """Each frame of a picture as a PNG, upright and on white."""
+    from PIL import Image, ImageOps, ImageSequence
+
+    with Image.open(source) as image:
+        for frame in ImageSequence.Iterator(image):
+            upright = ImageOps.exif_transpose(frame)
+            if upright.has_transparency_data:
+                paper = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+            buffer = io.BytesIO()
+            dpi = image.info.get("dpi")
+            upright.convert("L" if upright.mode in {"1", "L", "I;16"} else "RGB").save(
+                buffer, "PNG", **({"dpi": dpi} if dpi else {})
+            )
+            yield buffer.getvalue()
+
+
+def _lay(page: Any, layer: dict[str, Any], font: Any) -> None:
+    """Add the text to a page."""
+    lines = [
+        [Run(text, (left, top, right, bottom)) for text, left, top, right, bottom in line]
+        for line in layer["lines"]
+    ]
+    name = page.add_resource(font, "/Font")
+    shown = "\n".join(_show(placed) for placed in place(lines, _frame(page, layer)))
+    # Before all that the page shows: behind it, whatever that leaves turned or scaled would count for the text too.
+    page.contents_add(f"q BT 3 Tr {name} 1 Tf\n{shown}\nET Q\n".encode("ascii"), prepend=True)
+
+
+def _frame(page: Any, layer: dict[str, Any]) -> Frame:
+    left, bottom, right, top = (float(number) for number in page.cropbox)
+    width, height = layer["size"]
+    return Frame(
+        crop=(min(left, right), min(bottom, top), max(left, right), max(bottom, top)),
+        turned=page.rotation % 360,
+        width=width,
+        height=height,
+        dpi=layer["dpi"],
+        rotation=layer["rotation"],
+    )
+
+
+def _show(placed: Placed) -> str:
+    matrix = " ".join(f"{number:.4f}" for number in placed.matrix)
+    return f"{matrix} Tm <{placed.text.encode('utf-16-be', 'replace').hex()}> Tj"
+
+
+def _font(pdf: Any) -> Any:
+    """A Type 0 font whose codes are UTF-16 and stand for themselves: ISO 32000-1, 9.7. It is embedded, for viewers insist
+    on that."""
+    import pikepdf
+    from pikepdf import Dictionary, Name, String
+
+    with open(os.path.join(os.path.dirname(__file__), "glyphless.ttf"), "rb") as file:
+        shapes = file.read()
+    descriptor = pdf.make_indirect(
+        Dictionary(
+            Type=Name.FontDescriptor,
+            FontName=Name(_FONT),
+            Flags=4,  # symbolic
+            FontBBox=[0, 0, 500, 1000],
+            ItalicAngle=0,
+            Ascent=1000,
+            Descent=-1,
+            CapHeight=1000,
+            StemV=80,
+            FontFile2=pikepdf.Stream(pdf, shapes, Length1=len(shapes)),
+        )
+    )
+    descendant = pdf.make_indirect(
+        Dictionary(
+            Type=Name.Font,
+            Subtype=Name.CIDFontType2,
+            BaseFont=Name(_FONT),
+            CIDSystemInfo=Dictionary(Registry=String("Adobe"), Ordering=String("Identity"), Supplement=0),
+            FontDescriptor=descriptor,
+            DW=round(1000 * CHARACTER_WIDTH),
+            CIDToGIDMap=pikepdf.Stream(pdf, b"\x00\x01" * 65536),
+        )
+    )
+    return pdf.make_indirect(
+        Dictionary(
+            Type=Name.Font,
+            Subtype=Name.Type0,
+            BaseFont=Name(_FONT),
+            Encoding=Name("/Identity-H"),
+            DescendantFonts=[descendant],
+            ToUnicode=pikepdf.Stream(pdf, _TO_UNICODE),
+        )
+    )
+
+
+_TO_UNICODE = b"""/CIDInit /ProcSet findresource begin
+12 dict begin
+begincmap
+/CIDSystemInfo << /Registry (Adobe) /Ordering (UCS) /Supplement 0 >> def
+/CMapName /Adobe-Identity-UCS def
+/CMapType 2 def
+1 begincodespacerange
+<0000> <FFFF>
+endcodespacerange
+1 beginbfrange
+<0000> <FFFF> <0000>
+endbfrange
+endcmap
+CMapName currentdict /CMap defineresource pop
+end
+end
+"""
