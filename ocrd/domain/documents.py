@@ -135,7 +135,7 @@ class Recognition:
         return {
             "version": RESULT_VERSION,
             "text": self.text,
-            "blocks": [_block_to_json(block) for block in self.blocks],
+            "blocks": [block_to_json(block) for block in self.blocks],
             "finish": self.finish,
             "engine": self.engine,
             "model_revision": self.model_revision,
@@ -160,11 +160,12 @@ class Recognition:
                 f"page result has version {data['version']}, this ocrd reads up to {RESULT_VERSION}"
             )
         fields = {key: value for key, value in data.items() if key not in {"version", "blocks", "notes"}}
-        blocks = tuple(_block_from_json(block) for block in data["blocks"])
+        blocks = tuple(block_from_json(block) for block in data["blocks"])
         return cls(blocks=blocks, notes=tuple(data.get("notes", ())), **fields)
 
 
-def _block_to_json(block: Block) -> dict[str, Any]:
+def block_to_json(block: Block) -> dict[str, Any]:
+    """As plain data."""
     words = None
     if block.words is not None:
         words = [[word.text, *word.box, round(word.confidence, 1), word.line] for word in block.words]
@@ -177,7 +178,8 @@ def _block_to_json(block: Block) -> dict[str, Any]:
     }
 
 
-def _block_from_json(data: dict[str, Any]) -> Block:
+def block_from_json(data: dict[str, Any]) -> Block:
+    """The reverse of `block_to_json`."""
     words = None
     if data["words"] is not None:
         words = tuple(

@@ -27,9 +27,14 @@ def ink_share(histogram: Sequence[int], contrast: int = INK_CONTRAST) -> float:
     total = sum(histogram)
     if total == 0:
         return 0.0
-    background = max(range(256), key=lambda level: (_near(histogram, level), histogram[level]))
-    paper = sum(histogram[max(0, background - contrast) : background + contrast + 1])
+    middle = background(histogram)
+    paper = sum(histogram[max(0, middle - contrast) : middle + contrast + 1])
     return (total - paper) / total
+
+
+def background(histogram: Sequence[int]) -> int:
+    """The grey level of the paper."""
+    return max(range(256), key=lambda level: (_near(histogram, level), histogram[level]))
 
 
 def _near(histogram: Sequence[int], level: int) -> int:

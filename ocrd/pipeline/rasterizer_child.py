@@ -4,6 +4,7 @@
     {"ask": "probe", "path", "identity", "media_type", "policy", "timeout_s"}             → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
     {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
+    {"ask": "text", "numbers", "stem", "mode", … as above}  → {"pages": {"1": {"blocks": […]} | {"doubt": "why not"}}}
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}
 
@@ -31,11 +32,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from ocrd.domain.documents import FileIdentity, MediaType, PageImage
+from ocrd.domain.documents import Block, FileIdentity, MediaType, PageImage, block_to_json
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.host.commands import describe_exit
 from ocrd.host.files import identity_of, open_regular
-from ocrd.pipeline import rasterizer_image, rasterizer_pdf
+from ocrd.pipeline import rasterizer_image, rasterizer_pdf, rasterizer_text
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 END_OF_JOB = signal.SIGUSR1
@@ -243,6 +244,9 @@ def _work(source: str, request: dict[str, Any]) -> dict[str, Any]:
     if request["ask"] == "overlay":
         return _overlay(source, media_type, request)
     numbers, stem = request["numbers"], request["stem"]
+    if request["ask"] == "text":
+        layers = rasterizer_text.read_layers(source, numbers, request["mode"], policy, stem)
+        return {"pages": {number: _layer_to_json(layer) for number, layer in layers.items()}}
     if media_type.is_image:
         pages = rasterizer_image.render_pages(source, media_type, numbers, policy, stem)
     else:
@@ -262,6 +266,12 @@ def _overlay(source: str, media_type: MediaType, request: dict[str, Any]) -> dic
 
 def _to_json(page: PageImage | PageFault) -> dict[str, Any]:
     return {"code": page.code, "message": str(page)} if isinstance(page, PageFault) else asdict(page)
+
+
+def _layer_to_json(layer: tuple[Block, ...] | str) -> dict[str, Any]:
+    if isinstance(layer, str):
+        return {"doubt": layer}
+    return {"blocks": [block_to_json(block) for block in layer]}
 
 
 def _error(kind: str, message: str, *, code: str = "", hint: str = "") -> dict[str, Any]:
