@@ -83,6 +83,12 @@ class EngineSettings:
     workers: int = _option(
         0, "Pages read at the same time by the embedded engine; 0: one a processor core.", low=0
     )
+    text_layer: str = _option(
+        "auto",
+        "Text that PDF pages bring along: `auto` takes it where it is sound, `redo` not if an earlier OCR made it, `skip` "
+        "takes any, `off` none: all pages are read.",
+        choices=("auto", "redo", "skip", "off"),
+    )
     tessdata: str = _option("", "Folder of the *.traineddata files; empty: the system's.")
     page_timeout_s: float = _option(120.0, "A page that takes longer is given up.", low=1)
     server_wait_s: float = _option(

@@ -246,6 +246,7 @@ def render_policy(settings: Settings) -> RenderPolicy:
         max_pages=settings.limits.pages,
         page_timeout_s=settings.raster.page_timeout_s,
         memory_mib=settings.raster.memory_mib,
+        text_layer=settings.engine.text_layer,
     )
 
 

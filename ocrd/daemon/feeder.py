@@ -14,7 +14,7 @@ from ocrd.daemon.desk import Desk, OpenDocument, RenderedPage
 from ocrd.daemon.engines import Engines
 from ocrd.daemon.landing import Landing, fault_attempt
 from ocrd.domain import ink, retry
-from ocrd.domain.documents import PageImage
+from ocrd.domain.documents import PageImage, Recognition
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.jobs import PageState, Verdict
 from ocrd.domain.swapping import Side
@@ -23,6 +23,9 @@ from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, is_timeout, not_tried
 from ocrd.store.documents import DocumentStore, Job
 from ocrd.store.pages import Attempt, Claimed, PageStore
+from ocrd.telemetry.logs import get_logger
+
+log = get_logger()
 
 
 class Feeder:
@@ -162,12 +165,13 @@ class Feeder:
         job, identity = document.job, document.identity
         numbers = [page.number for page in claimed]
         assert identity is not None, "a document whose file is gone is ended, not rendered"
-        began = monotonic()
+        source = (job.path, identity, job.media_type)
         try:
             with self._engines.promises.made(f"rendering {job.name}", self._rasterizer.limit_s(len(numbers))):
-                rendered = self._rasterizer.render(
-                    job.path, identity, job.media_type, numbers, folder=self._folder, stop=self._abort
-                )
+                layers = self._rasterizer.read_layers(*source, numbers, folder=self._folder, stop=self._abort)
+                bare = [number for number in numbers if not isinstance(layers.get(number), Recognition)]
+                began = monotonic()
+                rendered = self._rasterizer.render(*source, bare, folder=self._folder, stop=self._abort)
         except (SourceChanged, ServerFault, ChildStopped) as err:
             if isinstance(err, SourceChanged):
                 self._desk.end(document, (err.code, str(err)))
@@ -176,10 +180,22 @@ class Feeder:
             self._desk.rendered(len(numbers))
             self._landing.give_back(document, numbers)
             return
-        each_s = (monotonic() - began) / len(numbers)
+        each_s = (monotonic() - began) / max(1, len(bare))
         for page in claimed:
+            layer = layers.get(page.number)
+            if isinstance(layer, Recognition):
+                self._land_layer(document, page.number, layer)
+                continue
+            if layer:
+                log.debug("text_layer_refused", page=page.number, reason=layer)
             document.hung = document.hung + 1 if is_timeout(rendered[page.number]) else 0
             self._line_up(document, page, rendered[page.number], each_s)
+
+    def _land_layer(self, document: OpenDocument, number: int, layer: Recognition) -> None:
+        """A page that the PDF itself has the text of needs no engine."""
+        self._desk.rendered(1)
+        attempt = Attempt(engine=layer.engine, seconds=layer.seconds, verdict=Verdict.OK, recognition=layer)
+        self._landing.land(document, number, PageState.DONE, attempt)
 
     def _line_up(
         self, document: OpenDocument, claimed: Claimed, page: PageImage | PageFault, seconds: float

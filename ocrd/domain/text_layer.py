@@ -70,7 +70,9 @@ def doubt_text(words: Sequence[str]) -> str:
 
 def _doubt_characters(text: str) -> str:
     kinds = [unicodedata.category(character) for character in text]
-    broken = sum(1 for kind, character in zip(kinds, text, strict=True) if kind == "Cc" or character == "\ufffd")
+    broken = sum(
+        1 for kind, character in zip(kinds, text, strict=True) if kind == "Cc" or character == "\ufffd"
+    )
     if broken > MOST_BROKEN * len(text):
         return f"{broken} of {len(text)} characters are unknown"
     private = sum(kind in {"Co", "Cn"} for kind in kinds)

@@ -13,12 +13,15 @@ import queue
 import sys
 import uuid
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from threading import Event
+from time import monotonic
 from typing import Any
 
-from ocrd.domain.documents import FileIdentity, MediaType, PageImage
+from ocrd.domain.documents import FileIdentity, MediaType, PageImage, Recognition, block_from_json
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
+from ocrd.domain.text_layer import ENGINE as TEXT_LAYER
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
 from ocrd.host.events import Either
 
@@ -32,6 +35,8 @@ START_TIMEOUT_S = 60.0
 MAX_HUNG = 3
 """After so many pages in a row that took too long, the others of a document are not tried: each would cost a minute
 and more."""
+LAYER_TIMEOUT_S = 30.0
+"""For the text layers of a window; takes 50 ms a page. Pages that take longer are rendered."""
 GRACE_S = 10.0
 """How much later than its job's deadline a child must have answered; then the child itself is stuck."""
 _PROGRAM = (sys.executable, "-m", "ocrd.pipeline.rasterizer_child")
@@ -54,6 +59,8 @@ class RenderPolicy:
     """An image file is decoded up to so many; Pillow's own hard limit."""
     max_pages: int = 10_000
     page_timeout_s: float = 60.0
+    text_layer: str = "off"
+    """Which text layers of PDF pages `read_layers` takes: `auto`, `redo`, `skip` or `off`."""
     memory_mib: int = 2048
     """Address space of the job and, each by itself, of poppler's programs."""
 
@@ -171,6 +178,38 @@ class Rasterizer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(target)
             raise
+    def read_layers(
+        self,
+        path: bytes,
+        identity: FileIdentity,
+        media_type: MediaType,
+        numbers: Sequence[int],
+        *,
+        folder: str,
+        stop: Event,
+    ) -> dict[int, Recognition | str]:
+        """What the PDF itself says is on its pages, as far as `text_layer` lets it be taken; else why not, or '' for a page
+        without such text. A page for which this cannot be found out has no entry: it is rendered.
+
+        Raises as `render` does. Nothing is left in `folder`.
+        """
+        if self._policy.text_layer == "off" or media_type.is_image or not numbers:
+            return {}
+        stem = os.path.join(folder, f"layer-{uuid.uuid4().hex}")
+        request = {"ask": "text", "numbers": sorted(numbers), "stem": stem}
+        source = _Source(path, identity, media_type)
+        began = monotonic()
+        try:
+            answer = self._ask({**request, **source.to_json()}, timeout_s=self._layer_timeout_s, stop=stop)
+        finally:
+            _sweep(folder, os.path.basename(stem), keep=frozenset())
+        found = answer.get("pages", {})
+        each_s = (monotonic() - began) / len(numbers)
+        return {int(number): _to_layer(layer, each_s) for number, layer in found.items()}
+
+    @property
+    def _layer_timeout_s(self) -> float:
+        return min(LAYER_TIMEOUT_S, self._policy.page_timeout_s)
 
     def close(self) -> None:
         """End all children; calls in hand raise ServerFault. Returns when no child is left."""
@@ -189,9 +228,9 @@ class Rasterizer:
         return self._policy
 
     def limit_s(self, pages: int) -> float:
-        """A call for so many pages is over by then, whatever they do: first all at once, then each by itself; twice,
-        for the wait until a child is free."""
-        alone_s = pages * (self._policy.page_timeout_s + GRACE_S)
+        """Calls of `read_layers` and `render` for so many pages are over by then, whatever they do: first all at once, then
+        each by itself; twice, for the wait until a child is free."""
+        alone_s = pages * (self._policy.page_timeout_s + GRACE_S) + self._layer_timeout_s + GRACE_S
         return 2 * (self._policy.window_timeout_s(pages) + GRACE_S + alone_s + START_TIMEOUT_S)
 
     def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
@@ -277,10 +316,14 @@ class _Render:
     def _sweep(self) -> None:
         """Delete what no PageImage names: images of killed jobs, and those of pages that were done again."""
         keep = {os.path.basename(page.path) for page in self._outcome.values() if isinstance(page, PageImage)}
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._folder):
-                if name.startswith(self._prefix) and name not in keep:
-                    os.unlink(os.path.join(self._folder, name))
+        _sweep(self._folder, self._prefix, keep=keep)
+
+
+def _sweep(folder: str, prefix: str, *, keep: AbstractSet[str]) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name.startswith(prefix) and name not in keep:
+                os.unlink(os.path.join(folder, name))
 
 
 class _Worker:
@@ -413,3 +456,20 @@ def _to_page(number: int, found: dict[str, Any]) -> PageImage | PageFault:
     if "code" in found:
         return PageFault(ReasonCode(found["code"]), found["message"])
     return PageImage(**{**found, "number": number, "notes": tuple(found["notes"])})
+
+
+def _to_layer(found: dict[str, Any], seconds: float) -> Recognition | str:
+    if "doubt" in found:
+        return str(found["doubt"])
+    blocks = tuple(block_from_json(block) for block in found["blocks"])
+    return Recognition(
+        text="\n\n".join(block.text for block in blocks),
+        blocks=blocks,
+        finish="stop",
+        engine=TEXT_LAYER,
+        model_revision="",
+        prompt_mode=TEXT_LAYER,
+        dpi=found["dpi"],
+        tokens=0,
+        seconds=seconds,
+    )

@@ -5,6 +5,7 @@
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
     {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
     {"ask": "text", "numbers", "stem", "mode", … as above}  → {"pages": {"1": {"blocks": […]} | {"doubt": "why not"}}}
+    {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "blocks"} | {"doubt": "why not"}}}
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}
 
@@ -32,12 +33,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from ocrd.domain.documents import Block, FileIdentity, MediaType, PageImage, block_to_json
+from ocrd.domain.documents import FileIdentity, MediaType, PageImage, block_to_json
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.host.commands import describe_exit
 from ocrd.host.files import identity_of, open_regular
 from ocrd.pipeline import rasterizer_image, rasterizer_pdf, rasterizer_text
 from ocrd.pipeline.rasterizer import RenderPolicy
+from ocrd.pipeline.rasterizer_text import Layer
 
 END_OF_JOB = signal.SIGUSR1
 """Ends jobs, and poppler's programs, which have no handler for it; SIGKILL would take the server along."""
@@ -245,7 +247,7 @@ def _work(source: str, request: dict[str, Any]) -> dict[str, Any]:
         return _overlay(source, media_type, request)
     numbers, stem = request["numbers"], request["stem"]
     if request["ask"] == "text":
-        layers = rasterizer_text.read_layers(source, numbers, request["mode"], policy, stem)
+        layers = rasterizer_text.read_layers(source, numbers, policy, stem)
         return {"pages": {number: _layer_to_json(layer) for number, layer in layers.items()}}
     if media_type.is_image:
         pages = rasterizer_image.render_pages(source, media_type, numbers, policy, stem)
@@ -268,10 +270,10 @@ def _to_json(page: PageImage | PageFault) -> dict[str, Any]:
     return {"code": page.code, "message": str(page)} if isinstance(page, PageFault) else asdict(page)
 
 
-def _layer_to_json(layer: tuple[Block, ...] | str) -> dict[str, Any]:
+def _layer_to_json(layer: Layer | str) -> dict[str, Any]:
     if isinstance(layer, str):
         return {"doubt": layer}
-    return {"blocks": [block_to_json(block) for block in layer]}
+    return {"dpi": layer.dpi, "blocks": [block_to_json(block) for block in layer.blocks]}
 
 
 def _error(kind: str, message: str, *, code: str = "", hint: str = "") -> dict[str, Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil, floor
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from ocrd.domain.documents import Block
 from ocrd.domain.errors import PageFault, ServerFault
-from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize
+from ocrd.domain.geometry import POINTS_PER_INCH
 from ocrd.domain.ink import FAINT_CONTRAST, background
 from ocrd.domain.text_layer import Coverage, doubt_coverage, doubt_text
 from ocrd.host import commands
@@ -36,18 +37,30 @@ _NEVER_S = 3600.0
 """The job's own deadline is what counts."""
 
 
-def read_layers(
-    source: str, numbers: Sequence[int], mode: str, policy: RenderPolicy, stem: str
-) -> dict[int, tuple[Block, ...] | str]:
-    """The sound text layers of pages, or why a page has none that can be taken ('' if it has none at all).
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A page's text as the PDF has it, with boxes in pixels of the page as it would be rendered at that resolution."""
 
-    `mode` is that of the settings: `auto`, `redo` or `skip`. An entry for every number.
+    dpi: float
+    blocks: tuple[Block, ...]
+
+
+def read_layers(
+    source: str, numbers: Sequence[int], policy: RenderPolicy, stem: str
+) -> dict[int, Layer | str]:
+    """The text layers of pages, or why a page has none that can be taken ('' if it has none at all).
+
+    Which can is said by `policy.text_layer`: `auto`, `redo` or `skip`. An entry for every number. Files whose names begin
+    with `stem` are written and deleted.
     """
+    mode = policy.text_layer
     first, last = min(numbers), max(numbers)
     printed = _print_layout(source, first, last)
-    pages = dict(zip(range(first, last + 1), parse_layout(printed), strict=False)) if printed is not None else {}
+    pages = (
+        dict(zip(range(first, last + 1), parse_layout(printed), strict=False)) if printed is not None else {}
+    )
     texts = {number: [word.text for word in pages[number].words()] for number in numbers if number in pages}
-    outcome: dict[int, tuple[Block, ...] | str] = dict.fromkeys(numbers, "")
+    outcome: dict[int, Layer | str] = dict.fromkeys(numbers, "")
     wanted = []
     for number, words in texts.items():
         doubt = "" if mode == "skip" else doubt_text(words)
@@ -56,7 +69,7 @@ def read_layers(
         elif words:
             outcome[number] = doubt
     if wanted:
-        outcome |= _take(source, {number: pages[number] for number in wanted}, mode, policy, stem)
+        outcome |= _take(source, {number: pages[number] for number in wanted}, policy, stem)
     return outcome
 
 
@@ -71,8 +84,9 @@ def _print_layout(source: str, first: int, last: int) -> str | None:
 
 
 def _take(
-    source: str, pages: dict[int, LayerPage], mode: str, policy: RenderPolicy, stem: str
-) -> Iterator[tuple[int, tuple[Block, ...] | str]]:
+    source: str, pages: dict[int, LayerPage], policy: RenderPolicy, stem: str
+) -> Iterator[tuple[int, Layer | str]]:
+    mode = policy.text_layer
     sizes = rasterizer_pdf.page_sizes(source, min(pages), max(pages))
     scans = set() if mode == "skip" else _scans(source, sizes)
     for number, page in pages.items():
@@ -87,7 +101,7 @@ def _take(
             if blocks and mode != "skip":
                 coverage = _coverage(source, number, list(page.words()), stem)
                 doubt = doubt_coverage(coverage, scan=number in scans)
-            yield number, doubt or blocks
+            yield number, doubt or Layer(plan.dpi, blocks)
 
 
 def _coverage(source: str, number: int, words: list[LayerWord], stem: str) -> Coverage:

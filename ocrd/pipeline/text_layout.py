@@ -10,10 +10,12 @@ import html
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ocrd.domain import reading_order
 from ocrd.domain.documents import Block, Box, Word
 from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize
+from ocrd.domain.reading_order import Paragraph
 from ocrd.domain.text_layer import clean
 
 MAX_WORDS = 50_000
@@ -80,19 +82,17 @@ def _parse_word(line: str) -> LayerWord | None:
 
 
 def to_blocks(page: LayerPage, size: RenderSize) -> tuple[Block, ...]:
-    """Blocks with boxes in pixels of the page rendered at that size; words outside of the page and those of white space
-    are left out."""
-    blocks = []
-    for lines in page.blocks:
-        words = []
-        for number, line in enumerate(lines):
-            for word in line:
-                text, box = clean(word.text), _to_pixels(word.box, size)
-                if text and box is not None:
-                    words.append(Word(text=text, box=box, confidence=100.0, line=number))
-        if words:
-            blocks.append(_to_block(tuple(words)))
-    return tuple(blocks)
+    """Blocks in reading order with boxes in pixels of the page rendered at that size; words outside of the page and
+    those of white space are left out."""
+    paragraphs = [[_to_words(line, size) for line in block] for block in page.blocks]
+    return tuple(_to_block(lines) for lines in reading_order.arrange(paragraphs))
+
+
+def _to_words(line: list[LayerWord], size: RenderSize) -> list[Word]:
+    found = ((clean(word.text), _to_pixels(word.box, size)) for word in line)
+    return [
+        Word(text=text, box=box, confidence=100.0, line=0) for text, box in found if text and box is not None
+    ]
 
 
 def _to_pixels(box: tuple[float, float, float, float], size: RenderSize) -> Box | None:
@@ -100,17 +100,20 @@ def _to_pixels(box: tuple[float, float, float, float], size: RenderSize) -> Box 
     if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
         return None
     x, y = max(0, math.floor(left)), max(0, math.floor(top))
-    return (x, y, min(size.width, max(x + 1, math.ceil(right))), min(size.height, max(y + 1, math.ceil(bottom))))
+    return (
+        x,
+        y,
+        min(size.width, max(x + 1, math.ceil(right))),
+        min(size.height, max(y + 1, math.ceil(bottom))),
+    )
 
 
-def _to_block(words: tuple[Word, ...]) -> Block:
-    lines: dict[int, list[str]] = {}
-    for word in words:
-        lines.setdefault(word.line, []).append(word.text)
+def _to_block(lines: Paragraph) -> Block:
+    words = tuple(replace(word, line=number) for number, line in enumerate(lines) for word in line)
     lefts, tops, rights, bottoms = zip(*(word.box for word in words), strict=True)
     return Block(
         category="Text",
         box=(min(lefts), min(tops), max(rights), max(bottoms)),
-        text="\n".join(" ".join(line) for line in lines.values()),
+        text="\n".join(" ".join(word.text for word in line) for line in lines),
         words=words,
     )

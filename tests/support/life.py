@@ -156,6 +156,11 @@ class PaperRasterizer:
             raise InputRejected(ReasonCode.DAMAGED, "the paper is torn", hint="find the other half")
         return Probe(paper.pages)
 
+    def read_layers(self, *source: Any, folder: str, stop: Event) -> dict[int, Any]:
+        """Paper has no text layer."""
+        del source, folder, stop
+        return {}
+
     def render(
         self, path: bytes, identity: Any, media_type: Any, numbers: Sequence[int], *, folder: str, stop: Event
     ) -> dict[int, Any]:
