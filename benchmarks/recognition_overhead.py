@@ -58,7 +58,11 @@ def measure(
     pages = write_backlog(folder / "inbox", documents, most_pages, seed=7)
     per_s = pages_per_min / 60 * TOKENS_A_PAGE
     with FakeVllm(max_num_seqs=SEATS, decode_tps=per_s / SEATS, step_s=0.05) as fake:
-        settings = {"OCRD_VLLM__BASE_URL": fake.base_url, "OCRD_VLLM__WITNESS": str(witness).lower()}
+        settings = {
+            "OCRD_VLLM__BASE_URL": fake.base_url,
+            "OCRD_VLLM__WITNESS": str(witness).lower(),
+            "OCRD_ENGINE__TEXT_LAYER": "off",
+        }
         command = processes.ocrd_command(
             "run",
             "--once",

@@ -12,10 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ocrd.domain import reading_order
 from ocrd.domain.documents import Block, Box, Word
 from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize
-from ocrd.domain.reading_order import Paragraph
 from ocrd.domain.text_layer import clean
 
 MAX_WORDS = 50_000
@@ -82,10 +80,10 @@ def _parse_word(line: str) -> LayerWord | None:
 
 
 def to_blocks(page: LayerPage, size: RenderSize) -> tuple[Block, ...]:
-    """Blocks in reading order with boxes in pixels of the page rendered at that size; words outside of the page and
-    those of white space are left out."""
-    paragraphs = [[_to_words(line, size) for line in block] for block in page.blocks]
-    return tuple(_to_block(lines) for lines in reading_order.arrange(paragraphs))
+    """Blocks with boxes in pixels of the page rendered at that size; words outside of the page and those of white space
+    are left out. Their order stays poppler's: it knows the order in which the document was written."""
+    blocks = ([words for line in block if (words := _to_words(line, size))] for block in page.blocks)
+    return tuple(_to_block(lines) for lines in blocks if lines)
 
 
 def _to_words(line: list[LayerWord], size: RenderSize) -> list[Word]:
@@ -108,7 +106,7 @@ def _to_pixels(box: tuple[float, float, float, float], size: RenderSize) -> Box 
     )
 
 
-def _to_block(lines: Paragraph) -> Block:
+def _to_block(lines: list[list[Word]]) -> Block:
     words = tuple(replace(word, line=number) for number, line in enumerate(lines) for word in line)
     lefts, tops, rights, bottoms = zip(*(word.box for word in words), strict=True)
     return Block(
