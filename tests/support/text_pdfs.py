@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
+
 from support.paper import draw
 from support.rasterizer_documents import assemble
 

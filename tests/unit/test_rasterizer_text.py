@@ -7,11 +7,12 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from PIL import Image
+from support.text_pdfs import LINES, Page, text_pdf
+
 from ocrd.domain.documents import MediaType, Recognition
 from ocrd.host.files import stat_regular
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
-from PIL import Image
-from support.text_pdfs import LINES, Page, text_pdf
 
 Read = Callable[..., dict[int, Recognition | str]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ocrd.domain.geometry import RenderSize
 from ocrd.domain.text_layer import Coverage, clean, doubt_coverage, doubt_text
 from ocrd.pipeline.text_layout import parse_layout, to_blocks
