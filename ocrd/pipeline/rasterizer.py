@@ -178,6 +178,7 @@ class Rasterizer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(target)
             raise
+
     def read_layers(
         self,
         path: bytes,

@@ -4,7 +4,6 @@
     {"ask": "probe", "path", "identity", "media_type", "policy", "timeout_s"}             → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
     {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
-    {"ask": "text", "numbers", "stem", "mode", … as above}  → {"pages": {"1": {"blocks": […]} | {"doubt": "why not"}}}
     {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "blocks"} | {"doubt": "why not"}}}
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}

@@ -17,14 +17,13 @@ from typing import Any
 from ocrd.domain.documents import MediaType, PageText, Recognition
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.domain.overlay import CHARACTER_WIDTH, Frame, Placed, Run, blocks_to_lines, place
+from ocrd.domain.text_layer import ENGINE as TEXT_LAYER
 
 SUFFIX = b".ocr.pdf"
 MARK = b"/OcrdTextLayer"
 """A key of the file's trailer: what ocrd wrote is known without its store, and is not read again."""
 TAIL_BYTES = 4096
 """The mark stands so near to the end: the trailer is written uncompressed."""
-TEXT_LAYER = "text-layer"
-"""The engine of pages whose text was taken from the PDF."""
 _FONT = "/OcrdGlyphless"
 
 
