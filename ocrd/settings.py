@@ -259,6 +259,18 @@ class AfterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Programs that are told of each document that has ended: as JSON on standard input, without a shell."""
+
+    on_done: tuple[str, ...] = _option(
+        (),
+        'Of each that is `done` or `partial`: program and arguments, ["/usr/local/bin/file-it", "--quiet"].',
+    )
+    on_failed: tuple[str, ...] = _option((), "Of each that `failed` or was `rejected`.")
+    timeout_s: float = _option(60.0, "A program that takes longer is ended.", low=1)
+
+
+@dataclass(frozen=True, slots=True)
 class StateSettings:
     """Where ocrd keeps its own data."""
 
@@ -329,6 +341,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     after: AfterSettings = field(default_factory=AfterSettings)
+    hooks: HookSettings = field(default_factory=HookSettings)
     state: StateSettings = field(default_factory=StateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -137,6 +137,7 @@ def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, no
         "inboxes": heartbeat.get("inboxes", []),
         "restart_for": heartbeat.get("restart_for", []),
         "folder_problems": heartbeat.get("folder_problems", []),
+        "hook_problem": heartbeat.get("hook_problem", ""),
         "move_problem": heartbeat.get("move_problem", ""),
     }
 
@@ -160,6 +161,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"inbox      {_inbox_line(inbox)}"
     for problem in status["daemon"].get("folder_problems", []):
         yield f"folder     NOT AS SET: {clean(problem)}"
+    if status["daemon"].get("hook_problem"):
+        yield f"hooks      LAST ONE FAILED: {clean(status['daemon']['hook_problem'])}"
     if status["daemon"].get("move_problem"):
         yield f"originals  WAIT TO BE MOVED: {clean(status['daemon']['move_problem'])}"
     if status["engine"]:

@@ -16,6 +16,7 @@ from ocrd.daemon.admission import Admission
 from ocrd.daemon.engines import Engines, raster_workers, server_wait_s
 from ocrd.daemon.finisher import Finisher
 from ocrd.daemon.folders import Folders
+from ocrd.daemon.hooks import Hooks
 from ocrd.daemon.landing import OnPage
 from ocrd.daemon.mover import Mover, folders_of
 from ocrd.daemon.orders import Orders
@@ -76,6 +77,17 @@ class Parts:
     mover: Mover
     pruner: Pruner
     folders: Folders
+    hooks: Hooks
+
+    @property
+    def dead_thread(self) -> str | None:
+        """The name of a thread that ended although nobody stopped it."""
+        return (
+            self.worker.dead_thread
+            or self.receiver.dead_thread
+            or self.mover.dead_thread
+            or self.hooks.dead_thread
+        )
 
     def reconfigure(self, settings: Settings) -> None:
         """Let the options of `reloading.AT_ONCE` count."""
@@ -158,8 +170,11 @@ def build(
     )
     after = after_rules(settings)
     without = folders_of(roots, after)
-    mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock())
-    finisher = Finisher(stores.documents, stores.pages, publisher, after=after, on_move=mover.notify)
+    hooks = Hooks(settings.hooks, os.path.dirname(stores.database.path))
+    mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock(), on_end=hooks.announce)
+    finisher = Finisher(
+        stores.documents, stores.pages, publisher, after=after, on_move=mover.notify, on_end=hooks.announce
+    )
     admission = Admission(
         rasterizer,
         max_bytes=settings.limits.file_mib << 20,
@@ -206,7 +221,9 @@ def build(
     places = Places.of(roots, without)
     pruner = Pruner(PruneStore(stores.database), places, days=settings.state.keep_days)
     orders = Orders(stores.commands, stores.documents, worker, fingerprint_of=fingerprint_of)
-    return Parts(stores, rasterizer, engines, worker, receiver, orders, publisher, mover, pruner, folders)
+    return Parts(
+        stores, rasterizer, engines, worker, receiver, orders, publisher, mover, pruner, folders, hooks
+    )
 
 
 def after_rules(settings: Settings) -> AfterRules:

@@ -45,8 +45,10 @@ class Finisher:
         *,
         after: AfterRules | None = None,
         on_move: Callable[[], None] = lambda: None,
+        on_end: Callable[[int], None] = lambda document_id: None,  # noqa: ARG005
     ) -> None:
-        """`on_move` is told when an original is to be moved, after the commit that says so."""
+        """After the commit that ends a document, `on_move` is told if its original is to be moved, else `on_end`."""
+        self._on_end = on_end
         self._after = after or AfterRules()
         self._on_move = on_move
         self._documents = documents
@@ -106,6 +108,8 @@ class Finisher:
         )
         if move:
             self._on_move()
+        else:
+            self._on_end(job_id)
         return ending
 
     def _write(self, job: Job) -> Ending:

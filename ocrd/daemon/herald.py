@@ -100,6 +100,7 @@ class Herald:
             "restart_for": list(self.restart_for),
             "inboxes": parts.receiver.facts(),
             "folder_problems": parts.folders.problems,
+            "hook_problem": parts.hooks.problem,
             "move_problem": parts.mover.problem,
             "engine": {
                 "kind": parts.engines.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 
 from ocrd.domain import moving as rules
@@ -40,7 +40,11 @@ class Mover:
         documents: DocumentStore,
         relocations: RelocationStore,
         clock: Clock,
+        *,
+        on_end: Callable[[int], None] = lambda document_id: None,  # noqa: ARG005
     ) -> None:
+        """`on_end` is told of each document whose original has arrived, or stays after all."""
+        self._on_end = on_end
         self._roots = {files.display_name(root): root for root in roots}
         self._after = after
         self._documents = documents
@@ -126,6 +130,7 @@ class Mover:
         assert job is not None, "its wish goes with the document"
         try:
             self._carry_out(job, self._relocations.planned(document_id) or self._plan(job))
+            self._on_end(document_id)
         except StoreFull:
             raise
         except SourceChanged as err:  # the next scan sees what became of it: touched, or another revision

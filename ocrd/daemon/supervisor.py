@@ -156,6 +156,7 @@ class Supervisor:
         parts.worker.pause(paused=parts.stores.commands.fact(PAUSED) is not None)
         self._warm = self._herald.warm = self._begin_server(parts)
         parts.worker.start()
+        parts.hooks.start()
         parts.mover.start()
         parts.receiver.start()
         log.info(
@@ -189,6 +190,7 @@ class Supervisor:
             self._warm.close()
         parts.mover.stop()
         parts.pruner.stop()
+        parts.hooks.stop()
         with contextlib.suppress(StoreFull):
             self._herald.tell(parts, force=True)
 
@@ -210,7 +212,7 @@ class Supervisor:
     def _watch(self, parts: build.Parts) -> ExitCode:
         tick_s = ONCE_TICK_S if self._run.once else TICK_S
         while not self._told_to_stop:
-            dead = parts.worker.dead_thread or parts.receiver.dead_thread or parts.mover.dead_thread
+            dead = parts.dead_thread
             if dead is not None:
                 log.error("thread_died", thread=dead)
                 return ExitCode.FAILED
@@ -288,7 +290,7 @@ class Supervisor:
         if parts.receiver.quiet_scans < QUIET_SCANS or parts.worker.busy:
             return None
         if not parts.stores.documents.unfinished():
-            return ExitCode.OK if parts.mover.idle else None
+            return ExitCode.OK if parts.mover.idle and parts.hooks.idle else None
         if parts.stores.commands.fact(PAUSED) is not None:
             log.error("given_up", reason="the queue is paused; go on with: ocrd resume")
             return ExitCode.TRY_AGAIN

@@ -102,6 +102,48 @@ def run(
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def run_alone(argv: Sequence[str], *, timeout_s: float, stdin: str, stop: Event) -> Result:
+    """Run a program that is not ours, in a session of its own, with nobody reading its standard output. At its
+    deadline, or when `stop` is set, it is killed with all that it started; what it leaves running is left.
+
+    Raises CommandMissing, CommandTimeout, ChildStopped; a non-zero code is for the caller.
+    """
+    # Files in memory: no pipe fills up, and none is held open by what the program leaves running.
+    with (
+        os.fdopen(os.memfd_create("stdin"), "w+b") as given,
+        os.fdopen(os.memfd_create("stderr"), "w+b") as said,
+    ):
+        given.write(stdin.encode())
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+                env=_environment(None),
+            )
+        except OSError as err:  # missing, no program, or none for this machine
+            raise CommandMissing(argv[0]) from err
+        code = _wait_for(process, argv[0], time.monotonic() + timeout_s, stop)
+        said.seek(max(said.seek(0, os.SEEK_END) - STDERR_TAIL, 0))
+        return Result(code, "", said.read().decode(errors="replace"))
+
+
+def _wait_for(process: subprocess.Popen[bytes], name: str, deadline: float, stop: Event) -> int:
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_POLL_S)
+        if stop.is_set() or time.monotonic() >= deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if stop.is_set():
+                raise ChildStopped(f"{name} was ended, because ocrd was stopped")
+            raise CommandTimeout(f"{name} did not end within {deadline - began:.0f} s")
+
+
 class Child:
     """A warm child that answers JSON lines. Used by one thread at a time."""
 
