@@ -249,9 +249,9 @@ class Supervisor:
         self._next_indexing = now + TICK_S
         try:
             parts.stores.indexer.catch_up(INDEX_S)
-        except OcrdError as err:
+        except (OcrdError, OSError) as err:
             self._next_indexing = now + INDEX_REST_S
-            log.warning("index_not_written", reason=str(err), next=err.hint)
+            log.warning("index_not_written", reason=str(err), next=getattr(err, "hint", None))
 
     def _tidy_up(self, parts: build.Parts) -> None:
         """Once a day, and at the start, forget what nobody asks for any more."""
