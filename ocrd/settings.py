@@ -22,7 +22,7 @@ from ocrd.domain.errors import ConfigError
 ENV_PREFIX = "OCRD_"
 RESERVED_VARIABLES = frozenset({"OCRD_CONFIG", "OCRD_FAULT"})
 RESERVED_PREFIXES = ("OCRD_TEST_",)
-FORMATS = ("txt", "md", "pdf")
+FORMATS = ("txt", "md", "json", "hocr", "alto", "pdf")
 
 
 def _option(
@@ -234,7 +234,7 @@ class OutputSettings:
 
     formats: tuple[str, ...] = _option(
         ("txt", "md"),
-        'Any of "txt", "md", "pdf" (searchable, as NAME.ocr.pdf; needs the extra `pdf`).',
+        'Any of "txt", "md", "json", "hocr", "alto", "pdf" (searchable, as NAME.ocr.pdf; needs the extra `pdf`).',
         choices=FORMATS,
     )
     tables: str = _option(

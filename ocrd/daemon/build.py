@@ -31,9 +31,9 @@ from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
 from ocrd.host import files
 from ocrd.host.clock import SystemClock
+from ocrd.pipeline.formats import renderers
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.pipeline.recognizer import tessdata
-from ocrd.pipeline.transcript import renderers
 from ocrd.settings import FORMATS, Settings
 from ocrd.store.commands import CommandStore
 from ocrd.store.documents import FINGERPRINT_LENGTH, DocumentStore

@@ -11,8 +11,9 @@ from ocrd.domain.documents import PageText
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import writer
+from ocrd.pipeline.formats import RENDERERS
 from ocrd.pipeline.intake import NAME_MAX_BYTES
-from ocrd.pipeline.transcript import RENDERERS, Renderer
+from ocrd.pipeline.transcript import Renderer
 from ocrd.store.outputs import OutputStore, Planned
 
 

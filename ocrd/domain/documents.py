@@ -204,6 +204,7 @@ class PageText:
     recognition: Recognition | None = None
     blank: bool = False
     verdict: str = ""
+    reason_code: str = ""
     reason: str = ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Literal, TypeAlias
 
 from ocrd.domain.documents import Block, PageText
@@ -200,12 +199,3 @@ def escape_markdown(line: str) -> str:
     ends go: Markdown shows none there, and four of them would make code of it."""
     escaped = _INLINE.sub(r"\\\1", line.strip().replace("&", "&amp;"))
     return _LINE_START.sub(lambda mark: f"{mark[1][:-1]}\\{mark[1][-1]}", escaped)
-
-
-RENDERERS: dict[str, Renderer] = {"txt": to_txt, "md": to_md}
-"""Output format → how it is rendered. The settings' `[output] formats` are its keys."""
-
-
-def renderers(*, tables: TableStyle, headers: bool) -> dict[str, Renderer]:
-    """`RENDERERS` as the settings want them."""
-    return RENDERERS | {"md": partial(to_md, tables=tables, headers=headers)}

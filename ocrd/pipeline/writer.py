@@ -18,11 +18,13 @@ from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import searchable_pdf
-from ocrd.pipeline.transcript import RENDERERS, Renderer, one_line
+from ocrd.pipeline.formats import RENDERERS
+from ocrd.pipeline.transcript import Renderer, one_line
 
 ERROR_FORMAT = "error"
 PDF_FORMAT = "pdf"
 _SUFFIXES = {name: b"." + name.encode() for name in RENDERERS} | {
+    "alto": b".alto.xml",
     PDF_FORMAT: searchable_pdf.SUFFIX,
     ERROR_FORMAT: b".ocrd-error.txt",
 }

@@ -250,9 +250,9 @@ class PageStore:
             last = batch[-1].number
 
     def _read_batch(self, document_id: int, after: int) -> list[PageText]:
-        columns = (pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason, results.c.body)
+        facts = (pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason_code, pages.c.reason)
         query = (
-            select(*columns)
+            select(*facts, results.c.body)
             .select_from(pages.outerjoin(results, results.c.id == pages.c.result_id))
             .where(pages.c.document_id == document_id, pages.c.number > after)
             .order_by(pages.c.number)
@@ -266,6 +266,7 @@ class PageStore:
                 recognition=decode_result(row.body) if row.state == PageState.DONE else None,
                 blank=row.state == PageState.BLANK,
                 verdict=row.verdict,
+                reason_code=row.reason_code,
                 reason=row.reason,
             )
             for row in rows

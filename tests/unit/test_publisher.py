@@ -15,7 +15,7 @@ from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import DocumentState
 from ocrd.pipeline import writer
-from ocrd.pipeline.transcript import RENDERERS
+from ocrd.pipeline.formats import RENDERERS
 
 FORMATS = ("txt", "md")
 

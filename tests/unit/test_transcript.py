@@ -13,7 +13,8 @@ from support.stores import recognition
 
 from ocrd.domain.documents import Block, PageText, Recognition
 from ocrd.domain.models import CATEGORIES
-from ocrd.pipeline.transcript import RENDERERS, TableStyle, escape_markdown, gap, one_line, to_md, to_txt
+from ocrd.pipeline.formats import RENDERERS
+from ocrd.pipeline.transcript import TableStyle, escape_markdown, gap, one_line, to_md, to_txt
 
 VIEWERS = {
     "commonmark": MarkdownIt("commonmark"),
@@ -94,7 +95,7 @@ def test_a_reason_never_breaks_the_line_that_it_stands_in() -> None:
 def test_the_formats_that_can_be_set_are_those_that_can_be_rendered() -> None:
     from ocrd.settings import FORMATS
 
-    assert set(RENDERERS) == set(FORMATS)
+    assert {*RENDERERS, "pdf"} == set(FORMATS)
 
 
 TEXTS = st.text(st.sampled_from("ab \n\f\r\v\x1c\u2028#*"), max_size=20)

@@ -1,4 +1,4 @@
-"""Searchable PDFs, written by the daemon beside their documents."""
+"""Formats beside text and Markdown, written by the daemon; and searchable PDFs above all."""
 
 from __future__ import annotations
 
@@ -33,3 +33,14 @@ def test_a_format_that_is_wanted_later_is_made_of_the_stored_pages(ocrd: Ocrd) -
     wait_until((ocrd.inbox / "one.png.ocr.pdf").exists, "the searchable PDF")
     assert [len(page["attempts"]) for page in ocrd.show("one.png")["page_list"]] == [1]
     assert ocrd.stop() == 0
+
+
+def test_every_format_is_written_at_once(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_OUTPUT__FORMATS"] = '["txt", "md", "json", "hocr", "alto", "pdf"]'
+    paper.write_png(ocrd.inbox / "one.png", "Hello there")
+    assert ocrd.run_once().returncode == 0
+    for suffix in ("txt", "md", "json", "hocr", "alto.xml"):
+        assert "Hello" in (ocrd.inbox / f"one.png.{suffix}").read_text()
+    assert (ocrd.inbox / "one.png.ocr.pdf").exists()
+    assert ocrd.run_once().returncode == 0
+    assert set(ocrd.jobs()) == {"one.png"}

@@ -1,0 +1,153 @@
+"""hOCR and ALTO: text with the places of blocks, lines and words, for the tools of libraries and archives. Pure.
+
+hOCR 1.2 is XHTML whose elements say in `title` where they stand; ALTO 4.4 is the Library of Congress' schema. Both are in
+pixels of the page's image. A block of an engine that tells no words has a line for each of its lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from xml.sax.saxutils import escape, quoteattr
+
+from ocrd import __version__
+from ocrd.domain.documents import Block, Box, PageText, Recognition, Word
+from ocrd.domain.overlay import blocks_to_lines
+from ocrd.domain.rendering import PICTURE
+
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML 1.0 document may hold, not even as a reference."""
+
+
+def _text(text: str) -> str:
+    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def _lines(block: Block) -> list[list[Word]]:
+    """The lines of a block; where there are no words, a line is one."""
+    if block.words:
+        return [list(words) for _, words in groupby(block.words, key=lambda word: word.line)]
+    confidence = 100.0 if block.confidence is None else block.confidence
+    return [
+        [Word(text=run.text, box=run.box, confidence=confidence, line=number) for run in line]
+        for number, line in enumerate(blocks_to_lines([block]))
+    ]
+
+
+def _around(words: Iterable[Word]) -> Box:
+    lefts, tops, rights, bottoms = zip(*(word.box for word in words), strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def _size(read: Recognition | None) -> tuple[int, int]:
+    """Width and height of the page's image; what its blocks reach to, if that was not noted."""
+    if read is None:
+        return 0, 0
+    if read.width and read.height:
+        return read.width, read.height
+    boxes = [block.box for block in read.blocks]
+    return max((box[2] for box in boxes), default=0), max((box[3] for box in boxes), default=0)
+
+
+# --- hOCR ---------------------------------------------------------------------------------------------------
+
+
+def to_hocr(pages: Iterable[PageText]) -> Iterator[str]:
+    """An XHTML document with an `ocr_page` for every page, also for one without text."""
+    yield (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html>\n'
+        '<html xmlns="http://www.w3.org/1999/xhtml">\n<head>\n<title></title>\n'
+        f'<meta name="ocr-system" content="ocrd {__version__}"/>\n'
+        '<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word ocr_table ocr_photo"/>\n'
+        "</head>\n<body>\n"
+    )
+    for page in pages:
+        yield from _hocr_page(page)
+    yield "</body>\n</html>\n"
+
+
+def _hocr_page(page: PageText) -> Iterator[str]:
+    width, height = _size(page.recognition)
+    known = f"bbox 0 0 {width} {height}; ppageno {page.number - 1}"
+    if page.recognition is not None:
+        dpi = round(page.recognition.dpi)
+        known += f"; scan_res {dpi} {dpi}"
+    yield f'<div class="ocr_page" id="page_{page.number}" title="{known}">\n'
+    for number, block in enumerate(page.recognition.blocks if page.recognition else (), 1):
+        yield _hocr_block(block, f"{page.number}_{number}")
+    yield "</div>\n"
+
+
+def _hocr_block(block: Block, number: str) -> str:
+    if block.category == PICTURE:
+        return f'<div class="ocr_photo" id="photo_{number}" title="{_bbox(block.box)}"></div>\n'
+    kind = "ocr_table" if block.category == "Table" else "ocr_carea"
+    place = f'title="{_bbox(block.box)}"'
+    lines = "".join(_hocr_line(words, f"{number}_{line}") for line, words in enumerate(_lines(block), 1))
+    paragraph = f'<p class="ocr_par" id="par_{number}" {place}>\n{lines}</p>'
+    return f'<div class="{kind}" id="block_{number}" {place}>\n{paragraph}\n</div>\n'
+
+
+def _hocr_line(words: list[Word], number: str) -> str:
+    shown = " ".join(
+        f'<span class="ocrx_word" id="word_{number}_{at}" title="{_bbox(word.box)}; '
+        f'x_wconf {round(word.confidence)}">{_text(word.text)}</span>'
+        for at, word in enumerate(words, 1)
+    )
+    return f'<span class="ocr_line" id="line_{number}" title="{_bbox(_around(words))}">{shown}</span>\n'
+
+
+def _bbox(box: Box) -> str:
+    return "bbox " + " ".join(map(str, box))
+
+
+# --- ALTO ---------------------------------------------------------------------------------------------------
+
+
+def to_alto(pages: Iterable[PageText]) -> Iterator[str]:
+    """An ALTO document with a `Page` for every page, also for one without text."""
+    yield (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<alto xmlns="http://www.loc.gov/standards/alto/ns-v4#" SCHEMAVERSION="4.4">\n'
+        "<Description><MeasurementUnit>pixel</MeasurementUnit>"
+        '<Processing ID="ocrd"><processingSoftware><softwareName>ocrd</softwareName>'
+        f"<softwareVersion>{__version__}</softwareVersion></processingSoftware></Processing></Description>\n<Layout>\n"
+    )
+    for page in pages:
+        yield from _alto_page(page)
+    yield "</Layout>\n</alto>\n"
+
+
+def _alto_page(page: PageText) -> Iterator[str]:
+    width, height = _size(page.recognition)
+    size = f'WIDTH="{width}" HEIGHT="{height}"'
+    yield f'<Page ID="page_{page.number}" PHYSICAL_IMG_NR="{page.number}" {size}>\n'
+    yield f'<PrintSpace HPOS="0" VPOS="0" {size}>\n'
+    for number, block in enumerate(page.recognition.blocks if page.recognition else (), 1):
+        yield _alto_block(block, f"{page.number}_{number}")
+    yield "</PrintSpace>\n</Page>\n"
+
+
+def _alto_block(block: Block, number: str) -> str:
+    if block.category == PICTURE:
+        return f'<Illustration ID="photo_{number}" {_place(block.box)}/>\n'
+    lines = "".join(_alto_line(words) for words in _lines(block))
+    return f'<TextBlock ID="block_{number}" {_place(block.box)}>\n{lines}</TextBlock>\n' if lines else ""
+
+
+def _alto_line(words: list[Word]) -> str:
+    shown = "<SP/>".join(
+        f'<String {_place(word.box)} CONTENT={_attribute(word.text)} WC="{word.confidence / 100:.3f}"/>'
+        for word in words
+    )
+    return f"<TextLine {_place(_around(words))}>{shown}</TextLine>\n"
+
+
+def _place(box: Box) -> str:
+    left, top, right, bottom = box
+    return f'HPOS="{left}" VPOS="{top}" WIDTH="{right - left}" HEIGHT="{bottom - top}"'
