@@ -65,7 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
         dest="formats",
         metavar="FORMAT",
         choices=FORMATS,
-        help=f"for FILE: {', '.join(FORMATS)}; may be given several times (default: [output] formats; with -o the first)",
+        help=f"for FILE: {', '.join(FORMATS)}; may be given several times (default: by the ending of OUT, else [output] formats)",
     )
     parser.add_argument("--force", action="store_true", help="for FILE: replace outputs that are there")
     parser.add_argument(

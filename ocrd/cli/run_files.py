@@ -19,7 +19,7 @@ from ocrd.cli import delivery
 from ocrd.cli.common import clean, is_terminal
 from ocrd.domain.errors import ConfigError, UsageError
 from ocrd.host import files
-from ocrd.settings import Settings
+from ocrd.settings import FORMATS, Settings
 
 _LONG_AGO_S = 946_684_800
 """2000-01-01: a file that old is complete at first sight."""
@@ -45,16 +45,29 @@ def check(arguments: argparse.Namespace, settings: Settings) -> Settings:
             raise UsageError(f"{named} is a folder", hint=f"ocrd run --once --inbox {named}")
         if files.stat_regular(os.fsencode(os.path.realpath(named))) is None:
             raise UsageError(f"there is no file {named}", hint="name a file")
-    settings = _private(settings)
-    if arguments.formats:
-        settings = settings.with_value("output", "formats", arguments.formats, "--format")
-    if arguments.output is not None:
-        if arguments.output != delivery.STDOUT and len(arguments.files) > 1:
-            raise UsageError("several files do not go into one", hint="-o - prints them one after the other")
-        settings = settings.with_value("output", "formats", settings.output.formats[:1], "--output")
-    if not settings.output.formats:
+    return _with_formats(arguments, _private(settings))
+
+
+def _with_formats(arguments: argparse.Namespace, settings: Settings) -> Settings:
+    """Those of `--format`, else the one that `-o` names, else those of the settings; with `-o` only one."""
+    formats = arguments.formats or _format_of(arguments.output) or settings.output.formats
+    if not formats:
         raise ConfigError("no format is wanted", hint="--format txt")
-    return settings
+    if arguments.output is not None:
+        if len(arguments.formats or ()) > 1:
+            raise UsageError("several formats do not go into one file", hint="without -o: beside the input")
+        formats = formats[:1]
+        if len(arguments.files) > 1 and (arguments.output != delivery.STDOUT or formats[0] == "pdf"):
+            raise UsageError("several files do not go into one", hint="-o - prints their text")
+        if arguments.output == delivery.STDOUT and is_terminal() and formats[0] == "pdf":
+            raise UsageError("a PDF is not for a terminal", hint="-o FILE, or --format txt")
+    return settings.with_value("output", "formats", formats, "run --once FILE")
+
+
+def _format_of(output: str | None) -> list[str]:
+    """What the name of the output says of its format, if anything."""
+    ending = os.path.splitext(output or "")[1][1:].lower()
+    return [ending] if ending in FORMATS else []
 
 
 def _private(settings: Settings) -> Settings:

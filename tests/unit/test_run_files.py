@@ -101,8 +101,10 @@ def test_what_cannot_be_read_ends_with_1_and_its_reason_and_the_rest_is_read(fol
 def test_a_file_of_any_name_is_read_into_any_file(folder: Folder) -> None:
     for name in (".hidden.jpg", "-o", "scan.part"):
         folder.add("letter_en.jpg", name)
-    folder.run("--once", "-o", "out.md", "--format", "md", ".hidden.jpg")
+    folder.run("--once", "-o", "out.md", ".hidden.jpg")
     assert "Dear" in (folder.path / "out.md").read_text()
+    folder.run("--once", "-o", "out.pdf", ".hidden.jpg")
+    assert (folder.path / "out.pdf").read_bytes().startswith(b"%PDF-")
     folder.run("--once", "--format", "txt", "scan.part", "./-o")
     assert {"scan.part.txt", "-o.txt"} <= folder.names()
 
@@ -116,6 +118,12 @@ def test_a_file_of_any_name_is_read_into_any_file(folder: Folder) -> None:
         (["--once", "letter_en.jpg", "--inbox", "."], 2, "both files and --inbox"),
         (["--once", "letter_en.jpg", "./letter_en.jpg", "-o", "out.txt"], 2, "do not go into one"),
         (["--once", "--inbox", ".", "-o", "-"], 2, "single files"),
+        (
+            ["--once", "letter_en.jpg", "./letter_en.jpg", "-o", "-", "--format", "pdf"],
+            2,
+            "do not go into one",
+        ),
+        (["--once", "letter_en.jpg", "-o", "-", "--format", "pdf", "--format", "txt"], 2, "several formats"),
         (["--once", "letter_en.jpg", "--engine", "vllm"], 78, "base_url"),
         (["--once", "letter_en.jpg", "--format", "doc"], 2, "invalid choice"),
     ],
@@ -134,7 +142,8 @@ def test_an_inbox_is_not_needed_and_its_daemon_not_disturbed(folder: Folder) -> 
     config = folder.path.parent / "ocrd.toml"
     config.write_text(
         f'[inbox]\npaths = ["{folder.path}"]\n[metrics]\ntextfile = "{folder.path}/ocrd.prom"\n'
-        f'[log]\nfile = "{folder.path}/log"\n'
+        f'[log]\nfile = "{folder.path}/log"\n[after]\ndone = "move:{folder.path}/moved"\n'
+        f'[hooks]\non_done = ["touch", "{folder.path}/hook"]\n'
     )
     done = folder.run("--config", str(config), "--once", "letter_en.jpg", "-o", "-")
     assert "Dear" in done.stdout.decode()
