@@ -54,6 +54,12 @@ class InboxSettings:
     paths: tuple[str, ...] = _option((), "Folders to watch. `ocrd run --inbox DIR` takes their place.")
     recursive: bool = _option(True, "Look into subfolders.")
     ignore: tuple[str, ...] = _option((), 'More names to ignore, as shell patterns: ["*.bak", "private"].')
+    passwords: tuple[str, ...] = _option(
+        (),
+        "Tried on PDFs that ask for one, after that in the first line of NAME.pdf.password; a settings file with any must "
+        "have the mode 0600.",
+        secret=True,
+    )
     quiet_s: float = _option(5.0, "A file is taken when it did not change for so many seconds.", low=0)
     settle_s: float = _option(
         60.0, "A file that cannot be opened yet is given so many seconds before it is rejected.", low=0
@@ -505,7 +511,8 @@ def _check_list(option: Field[Any], value: Any, where: str) -> tuple[str, ...]:
     if option.metadata["single"] and isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{where} must be a list of texts, not {value!r}")
+        shown = "what stands there" if option.metadata["secret"] else repr(value)
+        raise ConfigError(f"{where} must be a list of texts, not {shown}")
     for item in value:
         _check_range(option, item, where)
     return tuple(value)

@@ -247,6 +247,7 @@ def render_policy(settings: Settings) -> RenderPolicy:
         page_timeout_s=settings.raster.page_timeout_s,
         memory_mib=settings.raster.memory_mib,
         text_layer=settings.engine.text_layer,
+        passwords=settings.inbox.passwords,
     )
 
 

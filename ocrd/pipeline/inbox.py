@@ -38,7 +38,7 @@ DEFAULT_IGNORES = (
     ),
     *("*.swp", "*.opdownload", "*.!ut", "*.aria2", "*.lock", "Thumbs.db", "desktop.ini", "ehthumbs.db"),
     *("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
-    *("*.ocrd-error.txt", "*.sync-conflict-*", "~syncthing~*"),
+    *("*.password", "*.ocrd-error.txt", "*.sync-conflict-*", "~syncthing~*"),
 )
 """Half-written, synchronised, locked and hidden things, by name; a folder of such a name is not entered."""
 

@@ -14,7 +14,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -24,6 +24,7 @@ from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.text_layer import ENGINE as TEXT_LAYER
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
 from ocrd.host.events import Either
+from ocrd.pipeline import unlocking
 
 FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
@@ -61,8 +62,15 @@ class RenderPolicy:
     page_timeout_s: float = 60.0
     text_layer: str = "off"
     """Which text layers of PDF pages `read_layers` takes: `auto`, `redo`, `skip` or `off`."""
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+    """Tried on PDFs that ask for one, after the one that lies beside the file."""
     memory_mib: int = 2048
     """Address space of the job and, each by itself, of poppler's programs."""
+
+    @property
+    def image_bytes(self) -> int:
+        """The largest image of a page."""
+        return self.max_page_pixels * (1 if self.grayscale else 3)
 
     def window_timeout_s(self, pages: int) -> float:
         """Deadline for rendering so many pages at once."""
@@ -86,7 +94,9 @@ class _Source:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; the path in hexadecimal, for it need not be text."""
+        is_pdf = self.media_type is MediaType.PDF
         return {
+            "passwords": unlocking.sidecar_password(self.path) if is_pdf else (),
             "path": self.path.hex(),
             "identity": asdict(self.identity),
             "media_type": self.media_type.value,
@@ -236,7 +246,13 @@ class Rasterizer:
 
     def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         """One job of one child. Its own failures come as an answer with `error`; raises what no page is to blame for."""
-        request = {**request, "policy": asdict(self._policy), "timeout_s": timeout_s}
+        policy = asdict(self._policy)
+        passwords = [*request["passwords"], *policy.pop("passwords")]
+        request = {**request, "passwords": passwords, "policy": policy, "timeout_s": timeout_s}
+        if passwords and "file_bytes" not in request:  # there may be a copy without a password to write
+            request["file_bytes"] = max(
+                self._policy.image_bytes, unlocking.GROWTH * request["identity"]["size"]
+            )
         either = Either(stop, self._closing)
         try:
             worker = self._take(either)

@@ -1,7 +1,7 @@
 """The rasterizer's child program: a fork server that answers a JSON line with a JSON line.
 
     {"ask": "hello"}  → {"ready": true}
-    {"ask": "probe", "path", "identity", "media_type", "policy", "timeout_s"}             → {"pages": 3}
+    {"ask": "probe", "path", "identity", "media_type", "policy", "passwords", "timeout_s"} → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
     {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
     {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "blocks"} | {"doubt": "why not"}}}
@@ -36,7 +36,7 @@ from ocrd.domain.documents import FileIdentity, MediaType, PageImage, block_to_j
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.host.commands import describe_exit
 from ocrd.host.files import identity_of, open_regular
-from ocrd.pipeline import rasterizer_image, rasterizer_pdf, rasterizer_text
+from ocrd.pipeline import rasterizer_image, rasterizer_pdf, rasterizer_text, unlocking
 from ocrd.pipeline.rasterizer import RenderPolicy
 from ocrd.pipeline.rasterizer_text import Layer
 
@@ -159,8 +159,7 @@ def _limit_resources(policy: RenderPolicy, timeout_s: float, file_bytes: int | N
     """Limits of this process, which poppler's programs inherit. Without `file_bytes` it writes page images."""
     memory_bytes = policy.memory_mib << 20
     cpu_s = math.ceil(timeout_s) + CPU_GRACE_S
-    image_bytes = policy.max_page_pixels * (1 if policy.grayscale else 3)
-    file_bytes = (image_bytes if file_bytes is None else file_bytes) + FILE_HEADROOM_BYTES
+    file_bytes = (policy.image_bytes if file_bytes is None else file_bytes) + FILE_HEADROOM_BYTES
     for what, wanted in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
@@ -204,7 +203,7 @@ def _work_on_source(request: dict[str, Any]) -> dict[str, Any]:
     with _opened(bytes.fromhex(request["path"])) as source:
         _check_identity(source, expected)
         try:
-            answer = _work(f"/proc/{os.getpid()}/fd/{source}", request)
+            answer = _unlock_and_work(f"/proc/{os.getpid()}/fd/{source}", request)
         finally:
             _check_identity(source, expected)
     return answer
@@ -233,6 +232,17 @@ def _opened(path: bytes) -> Iterator[int]:
 def _check_identity(source: int, expected: FileIdentity) -> None:
     if identity_of(os.fstat(source)) != expected:
         raise SourceChanged(ReasonCode.SUPERSEDED, "the file was replaced or changed")
+
+
+def _unlock_and_work(source: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Passwords are tried only on a document that asks for one."""
+    try:
+        return _work(source, request)
+    except InputRejected as err:
+        if err.code is not ReasonCode.ENCRYPTED or not request["passwords"]:
+            raise
+    with unlocking.unlocked(source, request["passwords"]) as opened:
+        return _work(opened, request)
 
 
 def _work(source: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import LONGEST_SIDE_PX, POINTS_PER_INCH, RenderSize, choose_dpi
 from ocrd.domain.ink import FAINT_CONTRAST, ink_share, is_blank
+from ocrd.pipeline import unlocking
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 SIZE_TOLERANCE_PX = 2
@@ -67,7 +68,7 @@ def explain_refusal(stderr: str) -> InputRejected:
         return InputRejected(
             ReasonCode.ENCRYPTED,
             "the PDF is protected with a password",
-            hint="remove it: qpdf --decrypt --password=… in.pdf out.pdf",
+            hint=unlocking.HINT,
         )
     reasons = plain_lines(stderr)
     if reasons == [_NO_PAGES]:

@@ -80,6 +80,8 @@ def _print_layout(source: str, first: int, last: int) -> str | None:
         done = commands.run([*argv, source, "-"], timeout_s=_NEVER_S)
     except commands.CommandMissing as err:
         raise ServerFault("poppler is not installed", hint="sudo apt-get install poppler-utils") from err
+    if done.code and "Incorrect password" in done.err:
+        raise rasterizer_pdf.explain_refusal(done.err)
     return None if done.code or rasterizer_pdf.shorten_complaints(done.err) else done.out
 
 
