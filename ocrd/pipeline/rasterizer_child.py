@@ -253,6 +253,8 @@ def _work(source: str, request: dict[str, Any]) -> dict[str, Any]:
             return {"pages": rasterizer_image.count_pages(source, media_type, policy)}
         return {"pages": rasterizer_pdf.count_pages(source, policy)}
     if request["ask"] == "overlay":
+        if request["passwords"] and not media_type.is_image:
+            rasterizer_pdf.count_pages(source, policy)  # it says whether a password is needed
         return _overlay(source, media_type, request)
     numbers, stem = request["numbers"], request["stem"]
     if request["ask"] == "text":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.running import Ocrd
 from support.text_pdfs import LINES, Page, text_pdf
 
@@ -28,3 +29,26 @@ def test_off_reads_every_page(ocrd: Ocrd) -> None:
     (ocrd.inbox / "mixed.pdf").write_bytes(text_pdf(*MIXED))
     assert ocrd.run_once().returncode == 0
     assert engines(ocrd, "mixed.pdf") == ["tesseract"] * 3
+
+
+def test_a_password_that_is_written_down_later_makes_a_retry_work(ocrd: Ocrd) -> None:
+    pikepdf = pytest.importorskip("pikepdf", reason="needs the extra `pdf`; script/setup --test installs it")
+    plain = ocrd.folder / "plain.pdf"
+    plain.write_bytes(text_pdf(*MIXED))
+    with pikepdf.open(plain) as pdf:
+        pdf.save(ocrd.inbox / "locked.pdf", encryption=pikepdf.Encryption(user="canary-4d2", owner="o"))
+    assert ocrd.run_once().returncode != 0
+    rejected = ocrd.show("locked.pdf")
+    assert (rejected["state"], rejected["reason_code"]) == ("rejected", "encrypted")
+
+    beside = ocrd.inbox / "locked.pdf.password"
+    beside.write_text("canary-4d2\n")
+    assert ocrd.command("retry", str(ocrd.inbox / "locked.pdf")).returncode == 0
+    again = ocrd.run_once()
+    assert again.returncode == 0
+    assert engines(ocrd, "locked.pdf") == ["text-layer", "tesseract", "text-layer"]
+    assert beside.read_text() == "canary-4d2\n"
+    assert sorted(ocrd.jobs()) == ["locked.pdf"]
+    told = again.stdout + again.stderr + ocrd.command("show", str(ocrd.inbox / "locked.pdf")).stdout
+    assert "canary" not in told
+    assert not [path for path in ocrd.state.rglob("*") if path.is_file() and b"canary" in path.read_bytes()]

@@ -228,7 +228,8 @@ def test_a_document_with_a_password_is_rejected_with_the_way_out(desk: Desk) -> 
     with pytest.raises(InputRejected) as caught:
         desk.probe(documents.needs_password())
     assert caught.value.code is ReasonCode.ENCRYPTED
-    assert "qpdf --decrypt --password=" in caught.value.hint
+    assert "scan.pdf.password" in caught.value.hint
+    assert "[inbox] passwords" in caught.value.hint
 
 
 def test_a_document_that_only_its_owner_may_change_is_read(desk: Desk) -> None:
