@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
+from support import paper
 from support.crashes import (
     BEFORE_RECOVERY,
     COMMITS,
@@ -15,13 +17,16 @@ from support.crashes import (
     Harm,
     calm_run,
     copy_unread,
+    doubled_pages,
     harm,
+    lost_pages,
     originals,
     strike,
 )
-from support.running import Ocrd
+from support.running import Ocrd, wait_until
 
 TIMES = (1, 3)
+PLUGIN = Path(__file__).parents[1] / "fakes" / "plugin"
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
@@ -66,6 +71,56 @@ def test_a_store_that_cannot_be_written_for_a_while_loses_nothing(
     struck.env["OCRD_FAULT"] = f"{name}.commit:{what}"
     assert struck.run_once().returncode == UNFINISHED
     assert harm(struck, calm, before) == Harm()
+
+
+@pytest.mark.parametrize("moment", ["commit", "committed"])
+@pytest.mark.parametrize("name", ["command.send", "document.retry", "command.answer"])
+def test_a_kill_of_a_command_leaves_the_order_given_or_not(
+    name: str, moment: str, calm: Ocrd, struck: Ocrd
+) -> None:
+    before = originals(struck.inbox)
+    assert struck.run_once().returncode == UNFINISHED
+    struck.env["OCRD_FAULT"] = f"{name}.{moment}:kill"
+    assert struck.command("retry", str(struck.inbox / "image.png")).returncode == -signal.SIGKILL
+    del struck.env["OCRD_FAULT"]
+    assert struck.run_once().returncode == UNFINISHED
+    assert harm(struck, calm, before) == Harm()
+    assert struck.command("retry", str(struck.inbox / "image.png")).returncode == 0
+    assert struck.run_once().returncode == UNFINISHED
+    assert harm(struck, calm, before) == Harm()
+
+
+@pytest.mark.parametrize("point", ["file.replace", "file.replaced", "document.register.committed"])
+def test_a_kill_while_an_older_text_is_replaced(point: str, struck: Ocrd) -> None:
+    for path in struck.inbox.iterdir():
+        path.unlink()
+    paper.write_png(struck.inbox / "image.png", "The first version")
+    assert struck.run_once().returncode == 0
+    assert struck.text("image.png").strip() == "The first version"
+    paper.write_png(struck.inbox / "image.png", "Another version")
+    assert strike(struck, f"{point}:kill")
+    assert struck.text("image.png").strip() in {"The first version", "Another version"}
+    assert struck.run_once().returncode == 0
+    assert struck.text("image.png").strip() == "Another version"
+    assert struck.leftovers() == []
+    assert doubled_pages(struck.state) == lost_pages(struck.state) == 0
+
+
+@pytest.mark.parametrize("moment", ["commit", "committed"])
+def test_a_kill_while_work_is_given_back_at_the_end(moment: str, ocrd: Ocrd) -> None:
+    paper.write_pdf(ocrd.inbox / "scan.pdf", "Scan sheet one", "Scan sheet two")
+    ocrd.env |= {
+        "PYTHONPATH": str(PLUGIN),
+        "OCRD_DAEMON__STOP_TIMEOUT_S": "0",
+        "OCRD_FAULT": f"document.release.{moment}:kill",
+    }
+    ocrd.start("--engine", "hanging")
+    wait_until(lambda: ocrd.status()["engine"]["reading"], "pages are being read")
+    assert ocrd.stop() == -signal.SIGKILL
+    del ocrd.env["OCRD_FAULT"]
+    assert ocrd.run_once("--engine", "embedded").returncode == 0
+    assert ocrd.text("scan.pdf").split() == ["Scan", "sheet", "one", "Scan", "sheet", "two"]
+    assert doubled_pages(ocrd.state) == lost_pages(ocrd.state) == 0
 
 
 def test_texts_are_durable_before_the_store_says_that_they_are_written(struck: Ocrd) -> None:
