@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
@@ -20,8 +21,20 @@ def look(settings: Settings) -> Iterator[Finding]:
         yield Finding("engine", OK, f"plug-in {settings.engine.kind}")
         return
     yield from _embedded(settings)
+    yield _isolation()
     if settings.vllm.base_url:
         yield _server(settings)
+
+
+def _isolation() -> Finding:
+    """Whether the processes that open documents can give up their network here."""
+    from ocrd.host import commands
+
+    probe = "from ocrd.host import isolation; raise SystemExit(not isolation.without_network())"
+    if commands.run((sys.executable, "-c", probe), timeout_s=PATIENCE_S).code == 0:
+        return Finding("isolation", OK, "documents are opened by processes without network")
+    message = "documents are opened by processes that keep their network: the kernel or systemd does not let them give it up"
+    return Finding("isolation", OK, message)
 
 
 def _server(settings: Settings) -> Finding:

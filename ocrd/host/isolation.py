@@ -14,6 +14,13 @@ _CLONE_NEWNET = 0x40000000
 _PR_SET_NO_NEW_PRIVS = 38
 
 
+def isolate() -> None:
+    """What a helper gives up before it sees a document, as far as the kernel lets it: its network, and any way to more
+    rights. Costs half a millisecond."""
+    without_new_privileges()
+    without_network()
+
+
 def without_new_privileges() -> bool:
     """No program that is started from here on gets more rights by its owner or its capabilities (prctl(2)).
     Whether that worked."""

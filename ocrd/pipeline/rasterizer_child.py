@@ -36,6 +36,7 @@ from ocrd.domain.documents import FileIdentity, MediaType, PageImage, block_to_j
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.host.commands import describe_exit
 from ocrd.host.files import identity_of, open_regular
+from ocrd.host.isolation import isolate
 from ocrd.pipeline import rasterizer_image, rasterizer_pdf, rasterizer_text, unlocking
 from ocrd.pipeline.rasterizer import RenderPolicy
 from ocrd.pipeline.rasterizer_text import Layer
@@ -54,6 +55,7 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    isolate()
     if os.getpgrp() != os.getpid():
         os.setsid()  # started by hand: the group that gets killed must be our own
     for number in (signal.SIGTERM, signal.SIGINT):

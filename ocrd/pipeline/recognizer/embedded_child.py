@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from PIL import Image
 
+from ocrd.host.isolation import isolate
 from ocrd.pipeline.recognizer import tessdata
 
 WRONG_WAY_CONFIDENCE = 65.0
@@ -211,6 +212,7 @@ def answer(reader: Reader, question: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer questions until standard input closes."""
+    isolate()
     answers = claim_stdout()
     questions = read_questions()
     reader, hello = start(*sys.argv[1:3])

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import paper
+from support.running import Ocrd
 
 CONNECT = """
 import os, socket, sys
@@ -120,3 +122,17 @@ def test_no_new_privileges_reach_what_is_started() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert "NoNewPrivs:\\t1" in done.stdout, done.stderr
+
+
+def test_the_processes_that_open_documents_have_no_network_and_gain_no_rights(ocrd: Ocrd) -> None:
+    if not is_allowed():
+        pytest.skip("this kernel lets nobody give up the network; one that allows unshare(2) would")
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.start()
+    ocrd.await_state("one.png", "done")
+    helpers = ocrd.children()
+    assert len(helpers) >= 2
+    for pid in helpers:
+        assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+    assert os.readlink(f"/proc/{ocrd.process.pid}/ns/net") == os.readlink("/proc/self/ns/net")
