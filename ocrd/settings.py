@@ -18,6 +18,7 @@ from typing import Any
 
 from ocrd.domain import moving
 from ocrd.domain.errors import ConfigError
+from ocrd.domain.printable import escaped
 
 ENV_PREFIX = "OCRD_"
 RESERVED_VARIABLES = frozenset({"OCRD_CONFIG", "OCRD_FAULT"})
@@ -560,8 +561,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's escapes are TOML's too; only DEL is forbidden there and not here.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return escaped(json.dumps(value, ensure_ascii=False))  # JSON's escapes are TOML's too
     if isinstance(value, tuple):
         return "[" + ", ".join(format_value(item) for item in value) + "]"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

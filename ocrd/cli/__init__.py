@@ -41,7 +41,7 @@ more of each: ocrd COMMAND --help
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ocrd",
         description="A batch document OCR daemon: drop scans into a folder, find their text beside them.",
         epilog=_EPILOG,

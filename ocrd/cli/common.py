@@ -7,11 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from ocrd import settings as settings_module
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.domain.jobs import DocumentState
+from ocrd.domain.printable import escaped
 from ocrd.host import runtime
 from ocrd.settings import Settings
 
@@ -30,6 +31,10 @@ class Parser(argparse.ArgumentParser):
         fill, self.fill = self.fill, None
         if fill is not None:
             fill(self)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse does; what was typed may be the name of a foreign file (`ocrd show *`)."""
+        super().error(clean(message, keep="\n"))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does."""
@@ -149,13 +154,18 @@ def job_number(named: str) -> int | None:
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One object. Lone surrogates of undecodable names are escaped, so that it always is valid UTF-8."""
-    text = json.dumps(data, ensure_ascii=False, indent=2)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = json.dumps(data, indent=2)
-    print(text)
+    """One object. What is not printable is escaped, lone surrogates of undecodable names too."""
+    lines = json.dumps(data, ensure_ascii=False, indent=2).split("\n")
+    print("\n".join(map(escaped, lines)))  # a line at a time: most of them are printable
+
+
+def cleaned(data: Any) -> Any:
+    """Plain data whose texts are all `clean`."""
+    if isinstance(data, str):
+        return clean(data)
+    if isinstance(data, dict):
+        return {cleaned(key): cleaned(value) for key, value in data.items()}
+    return [cleaned(item) for item in data] if isinstance(data, list) else data
 
 
 def clean(text: str, *, keep: str = "") -> str:

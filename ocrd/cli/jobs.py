@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, add_state_filter, clean, find_state, print_json
+from ocrd.cli.common import Subparsers, add_command, add_state_filter, clean, cleaned, find_state, print_json
 from ocrd.domain.errors import ExitCode
 from ocrd.store import snapshot
 
@@ -50,7 +50,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         print_json({"schema": SCHEMA, "jobs": found})
         return ExitCode.OK
     for job in found:
-        print(_line(job))
+        print(_line(cleaned(job)))
     if not found:
         print(f"no documents in the store {clean(state)}")
     return ExitCode.OK
@@ -58,5 +58,5 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 
 def _line(job: dict[str, Any]) -> str:
     pages = f"{job['pages_done']}/{job['pages']}"
-    line = f"{job['id']:>6}  {job['state']:<9}  {pages:>9}  {clean(job['path'])}"
-    return f"{line}\n{'':>30}{job['reason_code']}: {clean(job['reason'])}" if job["reason_code"] else line
+    line = f"{job['id']:>6}  {job['state']:<9}  {pages:>9}  {job['path']}"
+    return f"{line}\n{'':>30}{job['reason_code']}: {job['reason']}" if job["reason_code"] else line

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, job_number, print_json
+from ocrd.cli.common import Subparsers, add_command, clean, cleaned, find_state, job_number, print_json
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.store import snapshot
 
@@ -50,7 +50,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     if arguments.json:
         print_json({"schema": SCHEMA, **job})
     else:
-        print("\n".join(_to_lines(job)))
+        print("\n".join(_to_lines(cleaned(job))))
     return ExitCode.OK
 
 
@@ -74,19 +74,19 @@ def _print_text(connection: snapshot.Connection, document_id: int) -> None:
 
 
 def _to_lines(job: dict[str, Any]) -> Iterator[str]:
-    yield f"document {job['id']}: {clean(job['path'])}"
+    yield f"document {job['id']}: {job['path']}"
     yield f"state      {job['state']}" + (f" ({job['reason_code']})" if job["reason_code"] else "")
     if job["reason"]:
-        yield f"reason     {clean(job['reason'])}"
+        yield f"reason     {job['reason']}"
     yield f"content    {job['media_type'] or 'unknown'}, revision {job['revision']}"
     yield f"pages      {job['pages_done']} of {job['pages']} read"
     yield f"taken in   {_moment(job['created_at'])}"
     if job["finished_at"]:
         yield f"finished   {_moment(job['finished_at'])}, after {job['seconds']:g} s of work"
     for output in job["outputs"]:
-        yield f"{output['format']:<10} {clean(output['path'])}"
+        yield f"{output['format']:<10} {output['path']}"
     for page in job["page_list"]:
-        yield f"page {page['number']:>5}  {page['state']:<9} {page['verdict']:<8} {clean(page['reason'])}".rstrip()
+        yield f"page {page['number']:>5}  {page['state']:<9} {page['verdict']:<8} {page['reason']}".rstrip()
         for attempt in page["attempts"]:
             yield f"           {_attempt_line(attempt)}"
 
@@ -102,7 +102,7 @@ def _attempt_line(attempt: dict[str, Any]) -> str:
         parts.append(f"{attempt['dpi']:g} DPI")
     parts.append(attempt["verdict"])
     line = ", ".join(part for part in parts if part)
-    return f"{line}: {clean(attempt['reason'])}" if attempt["reason"] else line
+    return f"{line}: {attempt['reason']}" if attempt["reason"] else line
 
 
 def _moment(seconds: float) -> str:

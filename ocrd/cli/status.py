@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ocrd.cli.common import Subparsers, add_command, clean, find_state, in_words, print_json
+from ocrd.cli.common import Subparsers, add_command, cleaned, find_state, in_words, print_json
 from ocrd.domain.errors import ExitCode
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.host import files, runtime
@@ -152,19 +152,20 @@ def _eta_s(pages: dict[str, int], rate: float) -> int | None:
 
 def to_lines(status: dict[str, Any]) -> Iterator[str]:
     """The status for people."""
+    status = cleaned(status)
     yield _daemon_line(status)
     yield f"store      {_store_line(status)}"
     if status["daemon"].get("restart_for"):
-        changed = clean(", ".join(status["daemon"]["restart_for"]))
+        changed = ", ".join(status["daemon"]["restart_for"])
         yield f"settings   changed, and count after a restart: {changed}"
     for inbox in status["daemon"]["inboxes"]:
         yield f"inbox      {_inbox_line(inbox)}"
     for problem in status["daemon"].get("folder_problems", []):
-        yield f"folder     NOT AS SET: {clean(problem)}"
+        yield f"folder     NOT AS SET: {problem}"
     if status["daemon"].get("hook_problem"):
-        yield f"hooks      LAST ONE FAILED: {clean(status['daemon']['hook_problem'])}"
+        yield f"hooks      LAST ONE FAILED: {status['daemon']['hook_problem']}"
     if status["daemon"].get("move_problem"):
-        yield f"originals  WAIT TO BE MOVED: {clean(status['daemon']['move_problem'])}"
+        yield f"originals  WAIT TO BE MOVED: {status['daemon']['move_problem']}"
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
     yield from _model_lines(status)
@@ -177,8 +178,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
     if status["errors"]:
         yield "last errors"
         for error in status["errors"]:
-            yield f"  {clean(error['path'])}: {error['state']} ({error['reason_code']})"
-            yield f"      {clean(error['reason'])}"
+            yield f"  {error['path']}: {error['state']} ({error['reason_code']})"
+            yield f"      {error['reason']}"
 
 
 def _model_lines(status: dict[str, Any]) -> Iterator[str]:
@@ -188,7 +189,7 @@ def _model_lines(status: dict[str, Any]) -> Iterator[str]:
     elif server["state"] != "absent" or server.get("wanted"):
         yield f"server     {_server_line(server)}"
         if server.get("hint"):
-            yield f"           → {clean(server['hint'])}"
+            yield f"           → {server['hint']}"
     if shifts and (shifts["parked"] or shifts["side"] != "main"):
         yield f"fallback   {_shifts_line(shifts)}"
     if status["vram"]["free_mib"] is not None:
@@ -219,7 +220,7 @@ def _daemon_line(status: dict[str, Any]) -> str:
 def _store_line(status: dict[str, Any]) -> str:
     free_mib = status["free_mib"]
     low = free_mib is not None and free_mib < _LOW_SPACE_MIB
-    return clean(status["state"]) + (f" · ONLY {free_mib} MiB FREE" if low else "")
+    return f"{status['state']}" + (f" · ONLY {free_mib} MiB FREE" if low else "")
 
 
 def _inbox_line(inbox: dict[str, Any]) -> str:
@@ -233,14 +234,14 @@ def _inbox_line(inbox: dict[str, Any]) -> str:
     if inbox.get("skipped"):
         skipped = ", ".join(f"{number} {why}" for why, number in sorted(inbox["skipped"].items()))
         parts.append(f"passed over: {skipped}")
-    return f"{clean(inbox['path'])} ({'; '.join(parts)})"
+    return f"{inbox['path']} ({'; '.join(parts)})"
 
 
 def _engine_line(engine: dict[str, Any]) -> str:
     line = f"{engine['kind']}, reads {engine['reading']} of at most {engine['slots']} pages at a time"
     if engine.get("why"):
-        line += f" ({clean(engine['why'])})"
-    return f"{line} · RESTS: {clean(engine['problem'])}" if engine["problem"] else line
+        line += f" ({engine['why']})"
+    return f"{line} · RESTS: {engine['problem']}" if engine["problem"] else line
 
 
 def _server_line(server: dict[str, Any]) -> str:
@@ -252,13 +253,13 @@ def _server_line(server: dict[str, Any]) -> str:
     if server.get("retry_in_s") is not None:
         parts.append(f"tried again in {in_words(server['retry_in_s'])}")
     if server["model"]:
-        parts.append(clean(server["model"]))
+        parts.append(server["model"])
     if server.get("context"):
         parts.append(f"context {server['context']}")
     if server.get("version"):
-        parts.append(f"vLLM {clean(server['version'])}")
-    parts.append(clean(server.get("url") or ""))
-    problem = clean(server.get("problem", ""))
+        parts.append(f"vLLM {server['version']}")
+    parts.append(server.get("url") or "")
+    problem = server.get("problem", "")
     return ", ".join(part for part in parts if part) + (f" · {problem}" if problem else "")
 
 
@@ -269,7 +270,7 @@ def _shifts_line(shifts: dict[str, Any]) -> str:
         state = "has its turn"
     else:
         state = "waits for its turn"
-    return f"{state}: {clean(shifts['reason']) or str(shifts['parked']) + ' parked'}"
+    return f"{state}: {shifts['reason'] or str(shifts['parked']) + ' parked'}"
 
 
 def _vram_line(vram: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ from typing import Any, Protocol, TextIO
 
 import structlog
 
+from ocrd.domain.printable import escaped
+
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -272,9 +274,9 @@ def render_for_journal(event: Event) -> str:
     event.pop("level", None)
     name, exception = event.pop("event", ""), event.pop("exception", None)
     fields = [f"{key}={_value(value)}" for key, value in event.items()]
-    lines = [" ".join([_escape(str(name)), *fields])]
+    lines = [" ".join([_one_line(str(name)), *fields])]
     if exception is not None:
-        lines += [_escape(line) for line in str(exception).split("\n") if line]
+        lines += [_one_line(line) for line in str(exception).split("\n") if line]
     return "\n".join(prefix + _shorten(line) for line in lines)
 
 
@@ -285,7 +287,7 @@ def _json_renderer(*, timed: bool) -> Render:
         event = dict(structlog.processors.format_exc_info(None, "", event))
         first = dict(stamp(None, "", {})) if timed else {}
         first |= {key: event.pop(key) for key in ("level", "event") if key in event}
-        return json.dumps(first | event, ensure_ascii=False, default=repr)
+        return escaped(json.dumps(first | event, ensure_ascii=False, default=repr))
 
     return render
 
@@ -298,7 +300,11 @@ def _console_renderer(*, colors: bool) -> Render:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=False)
 
     def render(event: Event) -> str:
-        event = {key: _escape(value) if isinstance(value, str) else value for key, value in event.items()}
+        event = dict(structlog.processors.format_exc_info(None, "", event))
+        exception = event.pop("exception", None)
+        event = {key: _one_line(value) if isinstance(value, str) else value for key, value in event.items()}
+        if exception is not None:
+            event["exception"] = escaped(str(exception))
         return str(show(None, "", stamp(None, "", event)))
 
     return render
@@ -315,13 +321,11 @@ def _value(value: Any) -> str:
 
 def _json(value: Any) -> str:
     """JSON on one line, without anything that a terminal or the journal could take for a command."""
-    return _escape(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr))
+    return _one_line(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr))
 
 
-def _escape(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+def _one_line(text: str) -> str:
+    return escaped(text, keep="")
 
 
 def _shorten(line: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 import selectors
 import sys
@@ -9,6 +10,7 @@ from threading import Event, Timer
 
 import pytest
 
+import ocrd
 from ocrd.host.commands import (
     STDERR_TAIL,
     Child,
@@ -201,3 +203,16 @@ def test_a_child_that_does_not_end_when_closed_is_killed() -> None:
     child = Child(["sleep", "600"])
     child.close(grace_s=0.01)
     assert is_gone(child.pid)
+
+
+def test_no_shell_is_ever_started() -> None:
+    """Programs get lists of arguments, in one module; a file's name is never part of a command line."""
+    package = Path(ocrd.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword):
+                assert node.arg != "shell", f"{path}:{node.value.lineno}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("os", "system"), ("os", "popen")}, (
+                    f"{path}:{node.lineno}"
+                )

@@ -45,8 +45,9 @@ def test_every_file_that_a_document_links_to_is_there(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
 
 
-def test_the_tests_that_the_reliability_document_names_exist() -> None:
-    text = (ROOT / "docs" / "reliability.md").read_text()
+@pytest.mark.parametrize("name", ["reliability.md", "security.md", "features.md"])
+def test_the_tests_that_a_document_names_exist(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_[a-z_]+)", text):
         assert name.rstrip("_") in tests, name
