@@ -49,7 +49,7 @@ def test_every_file_that_a_document_links_to_is_there(page: Path) -> None:
 def test_the_tests_that_a_document_names_exist(name: str) -> None:
     text = (ROOT / "docs" / name).read_text()
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    for name in re.findall(r"`(test_[a-z_]+)", text):
-        assert name.rstrip("_") in tests, name
+    for test in re.findall(r"`(test_[a-z_0-9]+)", text):
+        assert test.rstrip("_") in tests, test
     for path in re.findall(r"`((?:tests|benchmarks)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
