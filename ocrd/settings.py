@@ -18,7 +18,6 @@ from typing import Any
 
 from ocrd.domain import moving
 from ocrd.domain.errors import ConfigError
-from ocrd.domain.printable import escaped
 
 ENV_PREFIX = "OCRD_"
 RESERVED_VARIABLES = frozenset({"OCRD_CONFIG", "OCRD_FAULT"})
@@ -229,6 +228,11 @@ class LimitSettings:
     file_mib: int = _option(2048, "Larger files are rejected.", low=1)
     pages: int = _option(10_000, "Documents with more pages are rejected.", low=1)
     page_megapixels: float = _option(50.0, "Pages are rendered smaller than this.", low=1)
+    document_s: float = _option(
+        86_400.0,
+        "No page of a document is begun more than so many seconds after the first; those that were read are written.",
+        low=1,
+    )
     min_free_mib: int = _option(
         256, "No page is begun while the disk of the store has less free space than this.", low=0
     )
@@ -561,7 +565,10 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return escaped(json.dumps(value, ensure_ascii=False))  # JSON's escapes are TOML's too
+        text = json.dumps(
+            value, ensure_ascii=False
+        )  # JSON's escapes are TOML's too, but for pairs of surrogates
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
     if isinstance(value, tuple):
         return "[" + ", ".join(format_value(item) for item in value) + "]"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -245,6 +245,7 @@ def render_policy(settings: Settings) -> RenderPolicy:
         max_image_pixels=round(settings.limits.image_megapixels * 1e6),
         max_pages=settings.limits.pages,
         page_timeout_s=settings.raster.page_timeout_s,
+        document_timeout_s=settings.limits.document_s,
         memory_mib=settings.raster.memory_mib,
         text_layer=settings.engine.text_layer,
         passwords=settings.inbox.passwords,

@@ -154,11 +154,14 @@ class Feeder:
         return [page for page in claimed if page.claims <= retry.MAX_CLAIMS]
 
     def _without_hopeless(self, document: OpenDocument, claimed: list[Claimed]) -> list[Claimed]:
-        """Pages of a document that only hangs are failed; `ocrd retry` tries them again."""
-        if document.hung < MAX_HUNG:
+        """Pages of a document that only hangs, or takes for ever, are failed; `ocrd retry` tries them again."""
+        limit_s = self._rasterizer.policy.document_timeout_s
+        overdue = monotonic() - document.started > limit_s
+        if document.hung < MAX_HUNG and not overdue:
             return claimed
         for page in claimed:
-            self._fail(document, page.number, not_tried(page.number), 0.0)
+            fault = _too_late(page.number, limit_s) if overdue else not_tried(page.number)
+            self._fail(document, page.number, fault, 0.0)
         return []
 
     def _render(self, document: OpenDocument, claimed: list[Claimed]) -> None:
@@ -218,3 +221,8 @@ class Feeder:
     def _fail(self, document: OpenDocument, number: int, fault: PageFault, seconds: float) -> None:
         self._desk.rendered(1)
         self._landing.land_fault(document, number, fault, fault_attempt(fault, seconds, "rasterizer"))
+
+
+def _too_late(number: int, limit_s: float) -> PageFault:
+    reason = f"page {number} was not begun: the document took longer than the {limit_s:g} s allowed"
+    return PageFault(ReasonCode.DOCUMENT_TIMEOUT, reason)

@@ -51,6 +51,7 @@ class ReasonCode(StrEnum):
     CANCELLED = "cancelled"
     RENDER_FAILED = "render_failed"
     RENDER_TIMEOUT = "render_timeout"
+    DOCUMENT_TIMEOUT = "document_timeout"
     RENDER_LIMIT = "render_limit"
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_TIMEOUT = "engine_timeout"

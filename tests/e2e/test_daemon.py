@@ -360,6 +360,22 @@ def test_a_file_that_is_replaced_while_it_is_worked_on_gets_the_text_of_the_new_
     assert ocrd.text("long.pdf").split() == ["Afterwards"]
 
 
+def test_a_document_that_takes_too_long_is_written_as_far_as_it_is_read(ocrd: Ocrd) -> None:
+    ocrd.env |= {
+        "OCRD_RASTER__PAGE_TIMEOUT_S": "2",
+        "OCRD_RASTER__WINDOW_PAGES": "1",
+        "OCRD_RASTER__WORKERS": "1",
+        "OCRD_LIMITS__DOCUMENT_S": "1",
+        "OCRD_ENGINE__TEXT_LAYER": "off",
+    }
+    slow = rasterizer_documents.pdf(b"", *[rasterizer_documents.HANGING] * 12)
+    (ocrd.inbox / "slow.pdf").write_bytes(slow)
+    assert ocrd.run_once().returncode == 1
+    pages = ocrd.show("slow.pdf")["page_list"]
+    assert pages[-1]["reason_code"] == "document_timeout"
+    assert "longer than the 1 s allowed" in pages[-1]["reason"]
+
+
 def test_a_document_of_hanging_pages_is_given_up_after_a_few(ocrd: Ocrd) -> None:
     ocrd.env |= {"OCRD_RASTER__PAGE_TIMEOUT_S": "1", "OCRD_RASTER__WINDOW_PAGES": "1"}
     hanging = rasterizer_documents.pdf(*[rasterizer_documents.HANGING] * 20)
