@@ -51,7 +51,7 @@ EXPECTED: tuple[tuple[str, set[str], set[str]], ...] = (
     ("bomb_30000x30000.png", {"rejected"}, {"too_many_pixels"}),
     ("image-bomb__*", {"rejected"}, {"too_many_pixels"}),
     ("image-crash__*", {"failed", "rejected"}, {"render_failed", "damaged"}),
-    ("image-format__*.hei[cf]", {"rejected"}, {"unsupported_type"}),
+    ("image-format__*.hei[cf]", READ, {""}),
     ("unopenable__*", {"rejected"}, {"damaged", "no_pages", "unsupported_type"}),
     *((name, {"rejected"}, {"unsupported_type"}) for name in ("docx_named.pdf", "html_named.pdf", "text_named.pdf")),
     *((name, {"rejected"}, {"unsupported_type"}) for name in ("nul_64k.pdf", "random_64k.pdf", "one_byte.pdf")),
