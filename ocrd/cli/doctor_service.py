@@ -15,6 +15,7 @@ from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
 from ocrd.domain.errors import OcrdError
 from ocrd.host import machine, systemd, wsl
 from ocrd.host.systemd import Kind
+from ocrd.packages import install_command
 from ocrd.settings import Settings
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "Result", "DropInPaths")
@@ -219,5 +220,5 @@ def judge_metrics(places: str, *, has_extra: bool) -> Finding:
         message = (
             f"[metrics] asks for figures at {places}, and the extra is not installed: ocrd does not start"
         )
-        return Finding("metrics", FAILURE, message, "pip install 'ocrd-daemon[metrics]'")
+        return Finding("metrics", FAILURE, message, install_command("metrics"))
     return Finding("metrics", OK, f"figures at {places}")

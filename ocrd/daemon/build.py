@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +30,7 @@ from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
 from ocrd.host import files
 from ocrd.host.clock import SystemClock
+from ocrd.packages import install_command
 from ocrd.pipeline.formats import renderers
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.pipeline.recognizer import tessdata
@@ -238,7 +238,7 @@ def require_pdf_packages(find: Callable[[str], object | None] = importlib.util.f
     if missing:
         raise ServiceMissing(
             f"[output] formats asks for pdf, and {' and '.join(missing)} is not installed",
-            hint=f"{sys.executable} -m pip install 'ocrd-daemon[pdf]', or take pdf out of [output] formats",
+            hint=f"{install_command('pdf')}, or take pdf out of [output] formats",
         )
 
 

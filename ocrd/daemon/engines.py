@@ -19,6 +19,7 @@ from ocrd.domain.documents import Request
 from ocrd.domain.errors import ConfigError, ServiceMissing
 from ocrd.domain.models import PromptMode
 from ocrd.domain.ports import Recognizer
+from ocrd.packages import install_command
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 from ocrd.settings import Settings
 
@@ -269,7 +270,7 @@ def find_gpu(settings: Settings) -> tuple[bool, str]:
     if needs_gpu and not any(map(os.path.exists, _GPU_DEVICES)) and shutil.which("nvidia-smi") is None:
         return False, "there is no NVIDIA GPU here"
     if importlib.util.find_spec("docker") is None:
-        return False, "the docker package is not installed: pip install 'ocrd-daemon[gpu]'"
+        return False, f"the docker package is not installed: {install_command('gpu')}"
     if not needs_gpu:
         return True, "[server] gpus is none: the model is served without a GPU"
     from ocrd.serving import gpu

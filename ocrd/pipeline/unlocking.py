@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from ocrd.domain.errors import InputRejected, ReasonCode
 from ocrd.host.files import open_regular
+from ocrd.packages import install_command
 
 SIDECAR = b".password"
 """`scan.pdf.password` beside `scan.pdf` holds its password in the first line."""
@@ -42,7 +43,7 @@ def unlocked(source: str, passwords: Sequence[str]) -> Iterator[str]:
         raise InputRejected(
             ReasonCode.ENCRYPTED,
             "the PDF is protected with a password, and passwords need pikepdf, which is not installed",
-            hint="pip install 'ocrd-daemon[pdf]', then: ocrd retry FILE",
+            hint=f"{install_command('pdf')}, then: ocrd retry FILE",
         ) from err
     copy = os.memfd_create("unlocked", os.MFD_CLOEXEC)
     try:

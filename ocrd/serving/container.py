@@ -31,6 +31,7 @@ from ocrd.domain.serving import (
     Image,
 )
 from ocrd.host import commands
+from ocrd.packages import install_command
 
 CALL_TIMEOUT_S = 10.0
 """For any answer of the engine that does not wait for a container."""
@@ -52,9 +53,7 @@ class DockerRuntime:
         try:
             import docker
         except ImportError as err:
-            raise ServiceMissing(
-                "the docker package is not installed", hint="pip install 'ocrd-daemon[gpu]'"
-            ) from err
+            raise ServiceMissing("the docker package is not installed", hint=install_command("gpu")) from err
         self._docker = docker
         self._host = host
         self._timeout_s = timeout_s

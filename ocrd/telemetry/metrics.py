@@ -21,6 +21,7 @@ from ocrd import __version__
 from ocrd.domain.errors import ConfigError, ServiceMissing, TryAgainLater
 from ocrd.domain.jobs import DocumentState, PageState
 from ocrd.domain.serving import ServerState
+from ocrd.packages import install_command
 from ocrd.settings import MetricsSettings
 from ocrd.telemetry.logs import get_logger
 
@@ -208,7 +209,7 @@ def open_metrics(settings: MetricsSettings) -> Metrics | None:
     except ImportError as err:
         raise ServiceMissing(
             "[metrics] is switched on, and the package prometheus-client is not installed",
-            hint="pip install 'ocrd-daemon[metrics]'",
+            hint=install_command("metrics"),
         ) from err
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each
     return Metrics(settings)

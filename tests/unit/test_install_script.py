@@ -37,7 +37,7 @@ def test_help_tells_every_word_it_knows(tmp_path: Path) -> None:
         if line.startswith("      --") and ")" in line
         for word in line.partition(")")[0].replace("|", " ").split()
     }
-    assert len(known) == 9
+    assert len(known) == 10
     assert done.returncode == 0
     assert [word for word in known if word not in done.stdout] == []
 
