@@ -14,6 +14,8 @@ import pytest
 from support import paper
 from support.running import Ocrd
 
+from ocrd.host.commands import Child
+
 CONNECT = """
 import os, socket, sys
 from ocrd.host import isolation
@@ -27,6 +29,8 @@ with open(sys.argv[3], "rb") as file:
 with open(sys.argv[3] + ".written", "w") as file:
     pass
 print("isolated" if isolated else "refused")
+if os.geteuid() and isolated:
+    assert "CapEff:\\t0000000000000000" in open("/proc/self/status").read()
 for family, address in ((socket.AF_INET, ("127.0.0.1", int(sys.argv[1]))),
                         (socket.AF_INET, ("192.0.2.1", 9)),
                         (socket.AF_UNIX, "\\0ocrd-test-" + sys.argv[1])):
@@ -136,3 +140,38 @@ def test_the_processes_that_open_documents_have_no_network_and_gain_no_rights(oc
         assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
         assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
     assert os.readlink(f"/proc/{ocrd.process.pid}/ns/net") == os.readlink("/proc/self/ns/net")
+
+
+TRY = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=5)"
+
+
+def reaches(port: int, *, as_child: int | None = None) -> bool:
+    """Whether a program reaches a listener here; with `as_child` one in that process's network."""
+    enter = []
+    if as_child is not None:
+        enter = ["nsenter", "--preserve-credentials", "-t", str(as_child), "-n"]
+        if os.geteuid() != 0:
+            enter.append("-U")
+    done = subprocess.run(
+        [*enter, sys.executable, "-c", TRY, str(port)], capture_output=True, timeout=60, check=False
+    )
+    if done.returncode:
+        assert b"Network is unreachable" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("module", ["rasterizer_child", "recognizer.embedded_child"])
+def test_a_child_that_opens_documents_reaches_no_listener_of_this_machine(module: str) -> None:
+    if not is_allowed():
+        pytest.skip("this kernel lets nobody give up the network; one that allows unshare(2) would")
+    child = Child([sys.executable, "-m", f"ocrd.pipeline.{module}", "/nonexistent", "eng"])
+    try:
+        child.ask({"ask": "hello"}, timeout_s=60)
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            port = listening.getsockname()[1]
+            assert reaches(port)
+            assert not reaches(port, as_child=child.pid)
+    finally:
+        child.kill()
