@@ -18,6 +18,7 @@ from statistics import median
 from typing import TypeAlias
 
 from ocrd.domain.documents import Word
+from ocrd.domain.skew import line_slope
 
 Paragraph: TypeAlias = Sequence[Sequence[Word]]
 """Lines of words, in reading order."""
@@ -41,7 +42,6 @@ PROSE_WORDS, PROSE_FILL = 4, 0.6
 TIGHT_PITCH = 2.0
 """Lines of one text are no further apart than this, in heights of a word (an address, a footer); rows of forms are."""
 _LEAST_LINES = 3
-_SLOPE_WORDS, _SLOPE_WIDTH = 5, 200
 
 
 @dataclass(slots=True, eq=False)
@@ -109,24 +109,10 @@ def _is_lying(lines: Iterable[_Line]) -> bool:
 
 def _level(lines: Sequence[_Line]) -> None:
     """Take the page's slope out of the middles."""
-    slopes = [slope for line in lines if (slope := _slope(line.words)) is not None]
+    slopes = [slope for line in lines if (slope := line_slope(line.words)) is not None]
     slope = median(slopes) if len(slopes) >= _LEAST_LINES else 0.0
     for line in lines:
         line.middle -= slope * (line.left + line.right) / 2
-
-
-def _slope(words: Sequence[Word]) -> float | None:
-    """How far a line falls in each pixel to the right, by its first and last two words; None for a short one."""
-    if len(words) < _SLOPE_WORDS:
-        return None
-    (x, y), (to_x, to_y) = (_centre(words[:2]), _centre(words[-2:]))
-    return (to_y - y) / (to_x - x) if to_x - x > _SLOPE_WIDTH else None
-
-
-def _centre(words: Sequence[Word]) -> tuple[float, float]:
-    across = sum(word.box[0] + word.box[2] for word in words) / (2 * len(words))
-    down = sum(word.box[1] + word.box[3] for word in words) / (2 * len(words))
-    return across, down
 
 
 # --- rows and gutters ---------------------------------------------------------------------------------------

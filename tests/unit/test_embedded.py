@@ -379,3 +379,18 @@ def test_two_workers_read_two_pages_at_once(tmp_path: Path) -> None:
         results = list(pool.map(lambda page: read(engine, page), pages))
     engine.close()
     assert [" ".join(result.text.split()) for result in results] == list(LINES)
+
+
+@pytest.mark.parametrize("degrees", [-3.0, 7.0])
+def test_a_page_that_lies_askew_is_straightened_and_its_boxes_stand_on_it_as_it_lies(
+    recognizer: EmbeddedRecognizer, tmp_path: Path, degrees: float
+) -> None:
+    with Image.open(Path(__file__).parents[2] / "samples" / "documents" / "letter_en.jpg") as letter:
+        askew = letter.convert("L").rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=250)
+    found = read(recognizer, page_of(askew, tmp_path))
+    assert "Harrow" in found.text
+    assert any("askew" in note for note in found.notes)
+    words = [word for block in found.blocks for word in block.words or () if len(word.text) > 3]
+    assert len(words) > 100
+    for word in words:
+        assert min(askew.crop(word.box).tobytes()) < 128, f"no ink at {word}"

@@ -5,7 +5,7 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ocrd.pipeline.recognizer.tsv import all_words, legibility, mean_confidence, page_text, parse_blocks
+from ocrd.pipeline.recognizer.tsv import View, all_words, legibility, mean_confidence, page_text, parse_blocks
 
 ROWS = (
     "1\t1\t0\t0\t0\t0\t0\t0\t200\t100\t-1\t",
@@ -49,7 +49,7 @@ def test_text_is_composed_to_nfc() -> None:
 
 
 def test_boxes_of_a_turned_page_stand_in_the_page_as_it_was() -> None:
-    block = parse_blocks(PAGE, rotation=180, width=200, height=100)[0]
+    block = parse_blocks(PAGE, View(rotation=180, width=200, height=100))[0]
     assert block.box == (110, 60, 190, 90)
 
 

@@ -30,7 +30,8 @@ def env(tmp_path: Path, state: Path) -> dict[str, str]:
 
 
 def ocrd(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ocrd", *arguments]
+    """With Ctrl-C as a terminal has it: tests that run in the background have it ignored, and so would what they start."""
+    return ["env", "--default-signal=INT", sys.executable, "-m", "ocrd", *arguments]
 
 
 def test_the_live_status_follows_the_store_and_the_window_and_leaves_no_trace(

@@ -18,7 +18,7 @@ from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
 from ocrd.host.events import Either
-from ocrd.pipeline.recognizer.tsv import all_words, mean_confidence, page_text, parse_blocks
+from ocrd.pipeline.recognizer.tsv import View, all_words, mean_confidence, page_text, parse_blocks
 
 ENGINE = "tesseract"
 PROMPT_MODE = "psm3"
@@ -138,9 +138,15 @@ class EmbeddedRecognizer:
 
 
 def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, seconds: float) -> Recognition:
-    blocks = parse_blocks(
-        answer["tsv"], rotation=answer["rotation"], width=answer["width"], height=answer["height"]
+    skew = answer.get("skew", 0.0)
+    view = View(
+        rotation=answer["rotation"],
+        width=answer["width"],
+        height=answer["height"],
+        skew=skew,
+        straight=tuple(answer.get("straight", (0, 0))),
     )
+    blocks = parse_blocks(answer["tsv"], view)
     return Recognition(
         text=page_text(blocks),
         blocks=blocks,
@@ -155,6 +161,7 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
         width=answer["width"],
         height=answer["height"],
         confidence=mean_confidence(all_words(blocks)),
+        notes=(f"the page lay {abs(skew):.1f}° askew, and was straightened to be read",) if skew else (),
     )
 
 

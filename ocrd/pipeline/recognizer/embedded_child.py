@@ -4,7 +4,7 @@ Started as `python -m ocrd.pipeline.recognizer.embedded_child TESSDATA LANGUAGES
 It answers a JSON line with a JSON line:
 
     {"ask": "hello"}                          → {"version": "5.5.4"} | {"fatal": why}
-    {"ask": "read", "path", "dpi", "exact", "languages"} → {"tsv", "rotation", "width", "height"} | {"fault": why} | {"fatal": why}
+    {"ask": "read", "path", "dpi", "exact", "languages"} → {"tsv", "rotation", "skew", "straight", "width", "height"} | {"fault": why} | {"fatal": why}
 
 A fault is the page's, a fatal answer the engine's. The daemon keeps the time and kills a child that is late.
 """
@@ -16,12 +16,17 @@ import os
 import queue
 import sys
 import threading
-from typing import Any, TextIO
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TextIO
 
 from PIL import Image
 
 from ocrd.host.isolation import isolate
 from ocrd.pipeline.recognizer import tessdata
+
+if TYPE_CHECKING:
+    from ocrd.domain.documents import Word
 
 WRONG_WAY_CONFIDENCE = 65.0
 """Tesseract's mean confidence (0 to 100, 0 without words) below which a page may be the wrong way up. Measured on 57
@@ -29,6 +34,10 @@ images in four orientations each: the wrong way up it reaches 60, upright it sta
 SURE_ORIENTATION = 8.0
 """Tesseract's orientation confidence from which its word is taken. On the same images it was wrong at up
 to 4.7 (small receipts); its documentation calls 15 'reasonably confident'."""
+POOR_WORDS = 30
+"""With fewer, and none of them in a long line, the ink is asked for the page's skew."""
+PROFILE_PX, PROFILE_DEG = 500, 12
+PROFILE_CONTRAST = 1.5
 CLEARLY_BETTER = 1.25
 """How many times more legible a turned page must be. On those images the right way up
 measured at least 1.48 times the wrong one."""
@@ -83,7 +92,34 @@ class Reader:
             turned, _ = self._recognize(image.transpose(_TURNS[turn]), known)
             if is_clearly_better(turned, tsv):
                 tsv, rotation = turned, turn
-        return {"tsv": tsv, "rotation": rotation, "width": image.width, "height": image.height}
+        upright = image.transpose(_TURNS[rotation]) if rotation else image
+        tsv, skew, straight = self._straighten(upright, tsv, known)
+        return {
+            "tsv": tsv,
+            "rotation": rotation,
+            "skew": skew,
+            "straight": straight,
+            "width": image.width,
+            "height": image.height,
+        }
+
+    def _straighten(self, image: Image.Image, tsv: str, dpi: float) -> tuple[str, float, tuple[int, int]]:
+        """The reading of a page that lies askew once it is straight, by how much it was turned, and its size then; the first
+        reading if the page is straight, or is not read better so."""
+        from ocrd.domain import skew
+        from ocrd.pipeline.recognizer.tsv import parse_lines
+
+        lines = parse_lines(tsv)
+        seen = skew.skew_of(lines)
+        degrees = profile_skew(image) if seen is None and is_poor(lines) else seen or 0.0
+        if not skew.LEAST_DEG <= abs(degrees) <= skew.MOST_DEG:
+            return tsv, 0.0, image.size
+        straight = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_paper_of(image))
+        straight_tsv, _ = self._recognize(straight, dpi)
+        share = skew.AS_LEGIBLE if seen is not None else CLEARLY_BETTER
+        if is_as_legible(straight_tsv, tsv, share):
+            return straight_tsv, degrees, straight.size
+        return tsv, 0.0, image.size
 
     def _recognize(self, image: Image.Image, dpi: float) -> tuple[str, int]:
         """The page's TSV and its mean confidence.
@@ -155,9 +191,44 @@ def choose_turn(orientation: dict[str, Any] | None, *, has_words: bool) -> int:
 
 def is_clearly_better(turned_tsv: str, tsv: str) -> bool:
     """Whether the turned page was read with so much more confidence that it is the right way up."""
+    return is_as_legible(turned_tsv, tsv, CLEARLY_BETTER)
+
+
+def is_as_legible(turned_tsv: str, tsv: str, share: float) -> bool:
+    """Whether the turned page is more than so many times as legible as the page as it was."""
     from ocrd.pipeline.recognizer.tsv import legibility, parse_blocks
 
-    return legibility(parse_blocks(turned_tsv)) > CLEARLY_BETTER * legibility(parse_blocks(tsv))
+    return legibility(parse_blocks(turned_tsv)) > share * legibility(parse_blocks(tsv))
+
+
+def is_poor(lines: Sequence[Sequence[Word]]) -> bool:
+    """Whether so little was read on a page that it may lie further askew than Tesseract can read at all."""
+    return sum(map(len, lines)) < POOR_WORDS
+
+
+def profile_skew(image: Image.Image) -> float:
+    """By how many degrees a page is to be turned counter-clockwise so that its lines are level, by its ink alone: then
+    dark and light rows differ most. 0 where no angle stands out."""
+    small = image.convert("L")
+    small.thumbnail((PROFILE_PX, PROFILE_PX), Image.Resampling.BOX)
+    paper = _paper_of(small)
+
+    def contrast(degrees: float) -> float:
+        turned = small.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=paper)
+        rows = turned.resize((1, turned.height), Image.Resampling.BOX).tobytes()
+        return float(sum((below - above) ** 2 for above, below in pairwise(rows)))
+
+    angles = [step / 2 for step in range(-2 * PROFILE_DEG, 2 * PROFILE_DEG + 1)]
+    best = max(angles, key=contrast)
+    return best if contrast(best) > PROFILE_CONTRAST * contrast(0.0) else 0.0
+
+
+def _paper_of(image: Image.Image) -> int | tuple[int, ...]:
+    """The grey of the paper: the most frequent one. White for a picture in colour."""
+    if image.mode != "L":
+        return (255,) * len(image.getbands())
+    levels = image.histogram()
+    return max(range(256), key=levels.__getitem__)
 
 
 def claim_stdout() -> TextIO:

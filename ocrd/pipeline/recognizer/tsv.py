@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ocrd.domain.documents import Block, Box, Word
 from ocrd.domain.geometry import unrotate_box
 from ocrd.domain.reading_order import Paragraph, arrange
 from ocrd.domain.rendering import TABLE, block_to_text
+from ocrd.domain.skew import unskew_box
 from ocrd.domain.word_tables import Grid, find_tables
 
 _COLUMNS = 12
@@ -33,22 +34,47 @@ class _Row(NamedTuple):
     text: str
 
 
-def parse_blocks(tsv: str, *, rotation: int = 0, width: int = 0, height: int = 0) -> tuple[Block, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How a page's image of `width` × `height` pixels was seen by the engine: turned clockwise by `rotation` (0, 90, 180,
+    270), then straightened by `skew` degrees counter-clockwise, by which it grew to `straight`."""
+
+    rotation: int = 0
+    width: int = 0
+    height: int = 0
+    skew: float = 0.0
+    straight: tuple[int, int] = (0, 0)
+
+    def place(self, box: Box) -> Box:
+        """A box of what the engine saw, on the page's image."""
+        if self.skew:
+            turned = self.rotation in {90, 270}
+            size = (self.height, self.width) if turned else (self.width, self.height)
+            box = unskew_box(box, degrees=self.skew, straight=self.straight, size=size)
+        return unrotate_box(box, rotation=self.rotation, width=self.width, height=self.height)
+
+
+def parse_lines(tsv: str) -> list[list[Word]]:
+    """The lines as the engine saw them, in its order."""
+    rows = (row for line in tsv.split("\n") if (row := _parse_row(line)) is not None)
+    return [
+        [_to_word(row) for row in line]
+        for _, line in groupby(rows, key=lambda row: (row.paragraph, row.line))
+    ]
+
+
+def parse_blocks(tsv: str, view: View = View()) -> tuple[Block, ...]:  # it is frozen
     """One block a paragraph or table, in reading order (see `domain/reading_order.py`, `word_tables.py`); words of white
     space and empty blocks are left out. A table's text is HTML, as models write it; its lines are its rows.
 
-    `rotation` is how far the image was turned clockwise before it was read; `width` and `height` are its size
-    in pixels before that. Boxes come back in the image as it was. Never raises on a malformed row: it is skipped.
+    Boxes come back in the page's image as it was. Never raises on a malformed row: it is skipped.
     """
     rows = (row for line in tsv.split("\n") if (row := _parse_row(line)) is not None)
     paragraphs = [
         [[_to_word(row) for row in line] for _, line in groupby(paragraph, key=lambda row: row.line)]
         for _, paragraph in groupby(rows, key=lambda row: row.paragraph)
     ]
-    return tuple(
-        _to_block(part, lambda box: unrotate_box(box, rotation=rotation, width=width, height=height))
-        for part in find_tables(arrange(paragraphs))
-    )
+    return tuple(_to_block(part, view.place) for part in find_tables(arrange(paragraphs)))
 
 
 def _to_block(part: Paragraph | Grid, place: Callable[[Box], Box]) -> Block:
