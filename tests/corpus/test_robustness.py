@@ -51,6 +51,7 @@ EXPECTED: tuple[tuple[str, set[str], set[str]], ...] = (
     ("bomb_30000x30000.png", {"rejected"}, {"too_many_pixels"}),
     ("image-bomb__*", {"rejected"}, {"too_many_pixels"}),
     ("image-crash__*", {"failed", "rejected"}, {"render_failed", "damaged"}),
+    ("image-format__*__testHEIC_livePhoto.heic", {"rejected"}, {"damaged"}),  # a header without its picture
     ("image-format__*.hei[cf]", READ, {""}),
     ("unopenable__*", {"rejected"}, {"damaged", "no_pages", "unsupported_type"}),
     *((name, {"rejected"}, {"unsupported_type"}) for name in ("docx_named.pdf", "html_named.pdf", "text_named.pdf")),
