@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from xml.sax.saxutils import escape, quoteattr
 
 from ocrd import __version__
-from ocrd.domain.documents import Block, Box, PageText, Recognition, Word
+from ocrd.domain.documents import Block, Box, PageText, Recognition
 from ocrd.domain.overlay import blocks_to_lines
 from ocrd.domain.rendering import PICTURE
 
@@ -28,18 +29,28 @@ def _attribute(text: str) -> str:
     return quoteattr(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
-def _lines(block: Block) -> list[list[Word]]:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A word, or a whole line of an engine that tells no words; None: it does not say how sure it is either."""
+
+    text: str
+    box: Box
+    confidence: float | None
+
+
+def _lines(block: Block) -> list[list[_Written]]:
     """The lines of a block; where there are no words, a line is one."""
     if block.words:
-        return [list(words) for _, words in groupby(block.words, key=lambda word: word.line)]
-    confidence = 100.0 if block.confidence is None else block.confidence
+        return [
+            [_Written(word.text, word.box, word.confidence) for word in words]
+            for _, words in groupby(block.words, key=lambda word: word.line)
+        ]
     return [
-        [Word(text=run.text, box=run.box, confidence=confidence, line=number) for run in line]
-        for number, line in enumerate(blocks_to_lines([block]))
+        [_Written(run.text, run.box, block.confidence) for run in line] for line in blocks_to_lines([block])
     ]
 
 
-def _around(words: Iterable[Word]) -> Box:
+def _around(words: Iterable[_Written]) -> Box:
     lefts, tops, rights, bottoms = zip(*(word.box for word in words), strict=True)
     return min(lefts), min(tops), max(rights), max(bottoms)
 
@@ -93,13 +104,17 @@ def _hocr_block(block: Block, number: str) -> str:
     return f'<div class="{kind}" id="block_{number}" {place}>\n{paragraph}\n</div>\n'
 
 
-def _hocr_line(words: list[Word], number: str) -> str:
+def _hocr_line(words: list[_Written], number: str) -> str:
     shown = " ".join(
-        f'<span class="ocrx_word" id="word_{number}_{at}" title="{_bbox(word.box)}; '
-        f'x_wconf {round(word.confidence)}">{_text(word.text)}</span>'
+        f'<span class="ocrx_word" id="word_{number}_{at}" title="{_bbox(word.box)}'
+        f'{_x_wconf(word.confidence)}">{_text(word.text)}</span>'
         for at, word in enumerate(words, 1)
     )
     return f'<span class="ocr_line" id="line_{number}" title="{_bbox(_around(words))}">{shown}</span>\n'
+
+
+def _x_wconf(confidence: float | None) -> str:
+    return "" if confidence is None else f"; x_wconf {round(confidence)}"
 
 
 def _bbox(box: Box) -> str:
@@ -140,12 +155,16 @@ def _alto_block(block: Block, number: str) -> str:
     return f'<TextBlock ID="block_{number}" {_place(block.box)}>\n{lines}</TextBlock>\n' if lines else ""
 
 
-def _alto_line(words: list[Word]) -> str:
+def _alto_line(words: list[_Written]) -> str:
     shown = "<SP/>".join(
-        f'<String {_place(word.box)} CONTENT={_attribute(word.text)} WC="{word.confidence / 100:.3f}"/>'
+        f"<String {_place(word.box)} CONTENT={_attribute(word.text)}{_wc(word.confidence)}/>"
         for word in words
     )
     return f"<TextLine {_place(_around(words))}>{shown}</TextLine>\n"
+
+
+def _wc(confidence: float | None) -> str:
+    return "" if confidence is None else f' WC="{confidence / 100:.3f}"'
 
 
 def _place(box: Box) -> str:

@@ -12,12 +12,13 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from ocrd.domain.documents import MediaType, PageText, Recognition
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.domain.overlay import CHARACTER_WIDTH, Frame, Placed, Run, blocks_to_lines, place
 from ocrd.domain.text_layer import ENGINE as TEXT_LAYER
+from ocrd.packages import install_command
 
 SUFFIX = b".ocr.pdf"
 MARK = b"/OcrdTextLayer"
@@ -25,6 +26,8 @@ MARK = b"/OcrdTextLayer"
 TAIL_BYTES = 4096
 """The mark stands so near to the end: the trailer is written uncompressed."""
 _FONT = "/OcrdGlyphless"
+Corners: TypeAlias = tuple[float, float, float, float]
+"""Left, bottom, right, top in points."""
 
 
 def is_ours(tail: bytes) -> bool:
@@ -58,8 +61,13 @@ def _page_layer(number: int, read: Recognition) -> dict[str, Any]:
 
 def build(source: str, media_type: MediaType, layer: str, target: str) -> None:
     """Write `target` from the document and the layer. Raises PageFault with the reason, OSError, MemoryError."""
-    import pikepdf
-
+    try:
+        import img2pdf  # noqa: F401 - a folder's own settings may ask for the format where the packages are not
+        import pikepdf
+    except ImportError as err:
+        raise PageFault(
+            ReasonCode.OUTPUT_FAILED, f"searchable PDFs need {err.name}; {install_command('pdf')}"
+        ) from err
     try:
         with pikepdf.open(_as_pdf(source, media_type), attempt_recovery=True) as pdf:
             font = _font(pdf)
@@ -122,16 +130,27 @@ def _lay(page: Any, layer: dict[str, Any], font: Any) -> None:
 
 
 def _frame(page: Any, layer: dict[str, Any]) -> Frame:
-    left, bottom, right, top = (float(number) for number in page.cropbox)
     width, height = layer["size"]
     return Frame(
-        crop=(min(left, right), min(bottom, top), max(left, right), max(bottom, top)),
+        crop=_cut(_corners(page.cropbox), _corners(page.mediabox)),
         turned=page.rotation % 360,
         width=width,
         height=height,
         dpi=layer["dpi"],
         rotation=layer["rotation"],
     )
+
+
+def _corners(box: Iterable[Any]) -> Corners:
+    left, bottom, right, top = (float(number) for number in box)
+    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+
+
+def _cut(crop: Corners, media: Corners) -> Corners:
+    """What is shown of a page: no more than its paper (ISO 32000-1, 14.11.2.1); all of it where the two do not meet."""
+    left, bottom = max(crop[0], media[0]), max(crop[1], media[1])
+    right, top = min(crop[2], media[2]), min(crop[3], media[3])
+    return (left, bottom, right, top) if left < right and bottom < top else media
 
 
 def _show(placed: Placed) -> str:

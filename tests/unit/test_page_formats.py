@@ -201,6 +201,12 @@ def test_an_engine_without_words_has_lines() -> None:
     lines = PageText(number=1, recognition=Recognition(**{**_fields(read), "blocks": (block,)}))
     root = etree.fromstring(joined(to_alto([lines])))
     assert [string.get("CONTENT") for string in root.iter(f"{ALTO}String")] == ["First line", "second"]
+    assert b"WC=" not in joined(to_alto([lines]))
+    assert b"x_wconf" not in joined(to_hocr([lines]))
+    (paragraph,) = hocr.parse.hocr_page_to_word_data(
+        next(hocr.parse.hocr_page_iterator(io.BytesIO(joined(to_hocr([lines])))))
+    )
+    assert [line["words"][0]["text"] for line in paragraph["lines"]] == ["First line", "second"]
 
 
 def _fields(read: Recognition) -> dict[str, Any]:

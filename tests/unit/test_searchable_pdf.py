@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import runpy
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -139,6 +141,31 @@ def test_a_page_that_viewers_turn_and_cut_out_keeps_its_words_in_place(
     )
     found = words_of(make(source, read(1, ("here", (40, 80, 120, 100)), size=size)))
     assert found["here"] == pytest.approx((20, 40, 60, 50), abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "crop", [[-100, -100, 900, 900], [0, 0, 200.5, 320], [400, 400, 500, 500], [0, 0, 0, 0]]
+)
+def test_a_cut_out_that_is_larger_than_its_paper_or_none_does_not_count(
+    make: Maker, tmp_path: Path, crop: list[float]
+) -> None:
+    source = write_pdf(tmp_path / "scan.pdf", CropBox=crop)
+    made = make(source, read(1, ("here", (40, 80, 120, 100)), size=(400, 600)))
+    with pypdfium2.PdfDocument(made) as pdf:
+        page = pdf[0].get_textpage()
+        left, bottom, _, _ = page.get_charbox(0)
+        assert page.get_text_range().strip() == "here"
+    assert (left, bottom) == (pytest.approx(20, abs=1), pytest.approx(250, abs=1))
+
+
+def test_a_folder_that_asks_for_it_without_the_packages_is_told_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "img2pdf", None)
+    with pytest.raises(PageFault, match=r"need img2pdf; .* -m pip install"):
+        searchable_pdf.build(
+            str(write_pdf(tmp_path / "a.pdf")), MediaType.PDF, os.devnull, str(tmp_path / "made.pdf")
+        )
 
 
 def test_text_of_a_page_that_was_turned_to_be_read_runs_with_its_letters(make: Maker, tmp_path: Path) -> None:
