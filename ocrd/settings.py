@@ -230,7 +230,7 @@ class LimitSettings:
     page_megapixels: float = _option(50.0, "Pages are rendered smaller than this.", low=1)
     document_s: float = _option(
         86_400.0,
-        "No page of a document is begun more than so many seconds after the first; those that were read are written.",
+        "No page of a document is begun after so many seconds of work on it; those that were read are written.",
         low=1,
     )
     min_free_mib: int = _option(

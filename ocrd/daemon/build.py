@@ -159,6 +159,7 @@ def build(
     clock: Clock | None = None,
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
+    check_outputs(settings)
     folder = os.path.join(os.path.dirname(stores.database.path), "work")
     folders = find_folders(settings, roots)
     fingerprint_of = fingerprints(settings, folders)
@@ -242,10 +243,14 @@ def require_pdf_packages(find: Callable[[str], object | None] = importlib.util.f
         )
 
 
+def check_outputs(settings: Settings) -> None:
+    """Whether every format can be made here. Raises ServiceMissing."""
+    if "pdf" in settings.output.formats:
+        require_pdf_packages()
+
+
 def _wanted_outputs(settings: Settings) -> dict[str, Any]:
     output = settings.output
-    if "pdf" in output.formats:
-        require_pdf_packages()
     return {
         "formats": output.formats,
         "error_file": output.error_file,

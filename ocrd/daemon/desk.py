@@ -38,6 +38,8 @@ class OpenDocument:
     """By number, the pages that wait for the fallback model, and since when (monotonic)."""
     hung: int = 0
     """Pages in a row, in the order in which they were rendered, that took too long."""
+    worked_s: float = 0.0
+    """On its settled pages, without what they waited: for a server, a pause, their turn."""
     ending: tuple[ReasonCode, str] | None = None
     """Why the document is to be ended before its pages are."""
     finishing: bool = False
@@ -256,9 +258,10 @@ class Desk:
             self._reading -= 1
             self._changed.notify_all()
 
-    def settled(self, document: OpenDocument) -> None:
-        """A page of the document has its final state."""
+    def settled(self, document: OpenDocument, seconds: float = 0.0) -> None:
+        """A page of the document has its final state, after so many seconds of work."""
         with self._changed:
+            document.worked_s += seconds
             document.unfinished -= 1
             document.in_hand -= 1
 

@@ -156,7 +156,7 @@ class Feeder:
     def _without_hopeless(self, document: OpenDocument, claimed: list[Claimed]) -> list[Claimed]:
         """Pages of a document that only hangs, or takes for ever, are failed; `ocrd retry` tries them again."""
         limit_s = self._rasterizer.policy.document_timeout_s
-        overdue = monotonic() - document.started > limit_s
+        overdue = document.worked_s > limit_s
         if document.hung < MAX_HUNG and not overdue:
             return claimed
         for page in claimed:
@@ -224,5 +224,5 @@ class Feeder:
 
 
 def _too_late(number: int, limit_s: float) -> PageFault:
-    reason = f"page {number} was not begun: the document took longer than the {limit_s:g} s allowed"
+    reason = f"page {number} was not begun: the document took more than the {limit_s:g} s of work allowed"
     return PageFault(ReasonCode.DOCUMENT_TIMEOUT, reason)

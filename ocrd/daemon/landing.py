@@ -58,7 +58,7 @@ class Landing:
         if self._on_page is not None:
             self._on_page(attempt.engine, attempt.verdict, attempt.seconds)
         _log_page(number, state, attempt)
-        self._desk.settled(document)
+        self._desk.settled(document, attempt.seconds)
         self.finish_if_settled(document)
 
     def land_fault(self, document: OpenDocument, number: int, fault: PageFault, attempt: Attempt) -> None:

@@ -339,6 +339,7 @@ class Supervisor:
         try:
             assert self._run.reread is not None, "SIGHUP is caught only where the settings can be read again"
             new = self._run.reread()
+            build.check_outputs(new)
         except OcrdError as err:
             log.warning("settings_refused", reason=str(err), next=err.hint)
         else:

@@ -61,7 +61,7 @@ class RenderPolicy:
     max_pages: int = 10_000
     page_timeout_s: float = 60.0
     document_timeout_s: float = 86_400.0
-    """No page of a document is begun later than this after the first; those that were read are written."""
+    """No page of a document is begun after so much work on its others; those that were read are written."""
     text_layer: str = "off"
     """Which text layers of PDF pages `read_layers` takes: `auto`, `redo`, `skip` or `off`."""
     passwords: tuple[str, ...] = field(default=(), repr=False)

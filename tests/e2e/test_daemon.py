@@ -374,7 +374,7 @@ def test_a_document_that_takes_too_long_is_written_as_far_as_it_is_read(ocrd: Oc
     assert ocrd.run_once().returncode == 1
     pages = ocrd.show("slow.pdf")["page_list"]
     assert pages[-1]["reason_code"] == "document_timeout"
-    assert "longer than the 1 s allowed" in pages[-1]["reason"]
+    assert "more than the 1 s of work allowed" in pages[-1]["reason"]
 
 
 def test_a_document_of_hanging_pages_is_given_up_after_a_few(ocrd: Ocrd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sqlite3
@@ -143,6 +144,28 @@ def test_wrong_settings_are_refused_at_a_reload_and_the_old_ones_stay(ocrd: Ocrd
     manager.await_message("READY")
     paper.write_pdf(ocrd.inbox / "one.pdf", "A")
     ocrd.await_state("one.pdf", "done")
+
+
+def test_a_format_whose_packages_are_missing_is_refused_at_a_reload(ocrd: Ocrd) -> None:
+    hidden = ocrd.folder / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        "import importlib.util as util\nfind = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'img2pdf' else find(name, *more)\n"
+    )
+    settings = ocrd.folder / "settings.toml"
+    settings.write_text("")
+    known = [ocrd.env["PYTHONPATH"]] if "PYTHONPATH" in ocrd.env else []
+    ocrd.env |= {"OCRD_CONFIG": str(settings), "PYTHONPATH": os.pathsep.join([str(hidden), *known])}
+    ocrd.start()
+    settings.write_text('[output]\nformats = ["txt", "pdf"]\n')
+    ocrd.send_signal(signal.SIGHUP)
+    (told,) = wait_until(lambda: ocrd.events("settings_refused"), "the log tells what is missing")
+    assert "img2pdf is not installed" in told["reason"]
+    assert "pip install" in told["next"]
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    ocrd.await_state("one.png", "done")
+    assert ocrd.stop() == 0
 
 
 def test_a_page_and_a_document_leave_one_line_each_in_the_log(ocrd: Ocrd) -> None:
