@@ -1,20 +1,25 @@
-"""Is ocrd ever worse than plain Tesseract? Character errors and words found on the same pages, set by set.
+"""Is ocrd ever worse than plain Tesseract, or than OCRmyPDF? Errors and words found on the same pages, class by class.
 
-Runs `ocrd run --once`, and the bare engine (rus+eng, automatic layout, PDF pages at 200 DPI), over a copy of the
-documents that have a true text. Ends with 1 if ocrd is worse in any set.
+Runs `ocrd run --once`, the bare engine (rus+eng, automatic layout, PDF pages at 200 DPI) and OCRmyPDF (with
+--rotate-pages --deskew --skip-text) over copies of the documents that have a true text. Ends with 1 if ocrd is worse in any
+class than one of the others, or in any set of documents than the bare engine.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import glob
 import os
+import re
+import shlex
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import processes
@@ -30,79 +35,171 @@ TRUTH = ".gt.txt"
 COUNTERPARTS = ("pdf", "png", "jpg", "jpeg", "tif", "tiff", "webp")
 ENDED = (0, 1)
 """`run --once` says 1 if a document is not done: that is judged by its text."""
+OURS, BARE, OCRMYPDF = "ocrd", "bare", "ocrmypdf"
+SKIPPED = re.compile(r"\[OCR skipped on page\(s\) (\d+)(?:-(\d+))?\]")
+"""In the place of pages whose text OCRmyPDF left as it was."""
+CLASSES = {
+    "receipt": "receipts",
+    "multi-column": "several columns",
+    "table": "tables, forms, invoices",
+    "form": "tables, forms, invoices",
+    "invoice": "tables, forms, invoices",
+    "fax": "scans, faxes, photos",
+    "scan": "scans, faxes, photos",
+    "scanned-pdf": "scans, faxes, photos",
+    "rotated": "rotated or askew",
+    "skew": "rotated or askew",
+}
+"""By the column `kind` of the corpus's MANIFEST.tsv."""
+TURNED = re.compile(r"rot(ated|\d|[LR]\b)|skew|orient")
+"""Names of documents that lie on their side, upside down or askew, whatever else they are."""
+SAMPLE_KINDS = {
+    "two_columns_en.png": "multi-column",
+    "invoice_ru.png": "invoice",
+    "noisy_scan_ru.jpg": "skew",
+    "папка/счёт за март.png": "receipt",
+    "letter_en.jpg": "scan",
+}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A document with its true text."""
+    """A document with its true text, and what is known of it."""
 
     group: str
     path: str
     truth: str
+    kind: str
+    is_cyrillic: bool
+    is_born_digital: bool
+    is_ordered: bool
+    """Whether the order of the truth is that of a reader. Where it is that of a PDF's objects, only words count."""
 
     @property
     def name(self) -> str:
         """Below the inbox."""
         return os.path.join(self.group, os.path.basename(self.path))
 
+    @property
+    def classes(self) -> list[str]:
+        """All that it belongs to."""
+        found = ["all", "Cyrillic" if self.is_cyrillic else "Latin"]
+        found += [CLASSES[self.kind]] if self.kind in CLASSES else []
+        if TURNED.search(self.name) and CLASSES["skew"] not in found:
+            found.append(CLASSES["skew"])
+        return [*found, "born digital"] if self.is_born_digital else found
+
 
 @dataclass(frozen=True)
 class Result:
-    """What both made of a document."""
+    """What each contestant made of a document."""
 
     case: Case
-    ours: Score
-    bare: Score
-
-    @property
-    def is_worse(self) -> bool:
-        return self.ours.cer > self.bare.cer + TOLERANCE
+    scores: Mapping[str, Score]
 
 
 @dataclass(frozen=True)
-class Group:
-    """What both made of a set."""
+class Figures:
+    """One contestant in one class or set. Errors are those of documents whose order is known, None without any."""
 
-    name: str
-    results: Sequence[Result]
+    median_cer: float | None
+    mean_cer: float | None
+    lost: float
+    """Share of the documents that were not read at all."""
+    words: float
 
-    def mean_cer(self, side: str) -> float:
-        return statistics.fmean(getattr(result, side).cer for result in self.results)
+    def losses_to(self, other: Figures) -> list[str]:
+        """In what the other one is better."""
+        pairs = (
+            ("median CER", self.median_cer, other.median_cer, TOLERANCE),
+            ("mean CER", self.mean_cer, other.mean_cer, TOLERANCE),
+            ("words not found", 1 - self.words, 1 - other.words, TOLERANCE),
+            ("documents not read", self.lost, other.lost, 0.0),
+        )
+        return [
+            f"{what} {mine:.4f} to {theirs:.4f}"
+            for what, mine, theirs, tolerance in pairs
+            if mine is not None and theirs is not None and mine > theirs + tolerance
+        ]
 
-    def median_cer(self, side: str) -> float:
-        return statistics.median(getattr(result, side).cer for result in self.results)
 
-    def recall(self, side: str) -> float:
-        return statistics.fmean(getattr(result, side).recall for result in self.results)
+def figures(results: Iterable[Result], contestant: str, *, in_any_order: bool = False) -> Figures:
+    """Of some documents, at least one. `in_any_order` counts the errors of all, also where the order says little."""
+    judged = [(result.scores[contestant], result.case.is_ordered or in_any_order) for result in results]
+    errors = [score.cer for score, is_ordered in judged if is_ordered]
+    return Figures(
+        median_cer=statistics.median(errors) if errors else None,
+        mean_cer=statistics.fmean(errors) if errors else None,
+        lost=statistics.fmean(_is_lost(score, is_ordered=is_ordered) for score, is_ordered in judged),
+        words=statistics.fmean(score.recall for score, _ in judged),
+    )
 
-    def catastrophic(self, side: str) -> int:
-        return sum(getattr(result, side).catastrophic for result in self.results)
 
-    def losses(self) -> list[str]:
-        """In what ocrd is worse here."""
-        found = []
-        for what, by in (
-            ("mean CER", self.mean_cer("ours") - self.mean_cer("bare")),
-            ("median CER", self.median_cer("ours") - self.median_cer("bare")),
-            ("words found", self.recall("bare") - self.recall("ours")),
-        ):
-            if by > TOLERANCE:
-                found.append(f"{what} by {by:.4f}")
-        if self.catastrophic("ours") > self.catastrophic("bare"):
-            found.append("documents not read at all")
-        return found
+def _is_lost(score: Score, *, is_ordered: bool) -> bool:
+    """Whether a document was not read at all."""
+    return score.catastrophic if is_ordered else score.recall < 1 - scoring.CATASTROPHIC_CER
+
+
+def by_class(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The largest class first; a document may be in several."""
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        for name in result.case.classes:
+            groups[name].append(result)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def losses(results: Sequence[Result]) -> list[str]:
+    """In what ocrd is worse than one of the others in a class, or than the bare engine in a set of the corpus, where no
+    document counts less than another."""
+    found = []
+    for name, group in by_class(results).items():
+        ours = figures(group, OURS)
+        for who in others(results):
+            found += [f"{name}: worse than {who} in {loss}" for loss in ours.losses_to(figures(group, who))]
+    sets: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        sets[result.case.group].append(result)
+    for name, group in sets.items():
+        ours, bare = (figures(group, who, in_any_order=True) for who in (OURS, BARE))
+        found += [f"set {name}: worse than {BARE} in {loss}" for loss in ours.losses_to(bare)]
+    return found
+
+
+def others(results: Sequence[Result]) -> list[str]:
+    """Whom ocrd is held against."""
+    return [who for who in results[0].scores if who != OURS]
+
+
+# --- documents ----------------------------------------------------------------------------------------------
 
 
 def corpus_cases(corpus: str) -> list[Case]:
     """The documents of quality/SET/NAME.EXT that have a NAME.gt.txt."""
+    with open(os.path.join(corpus, "MANIFEST.tsv"), encoding="utf-8", newline="") as file:
+        known = {
+            row["path"]: row for row in csv.DictReader(file, dialect="excel-tab", quoting=csv.QUOTE_NONE)
+        }
     cases = []
     for truth in sorted(glob.glob(os.path.join(corpus, "quality", "*", "*" + TRUTH))):
         stem = truth.removesuffix(TRUTH)
         path = next(
             (f"{stem}.{ending}" for ending in COUNTERPARTS if os.path.exists(f"{stem}.{ending}")), None
         )
-        if path is not None:
-            cases.append(Case(os.path.basename(os.path.dirname(truth)), path, _read(truth)))
+        if path is None:
+            continue
+        row = known.get(os.path.relpath(path, corpus), {"kind": "", "language/script": "", "note": ""})
+        by_objects = "embedded text layer" in row["note"]
+        case = Case(
+            group=os.path.basename(os.path.dirname(truth)),
+            path=path,
+            truth=_read(truth),
+            kind=row["kind"],
+            is_cyrillic="Cyrl" in row["language/script"],
+            is_born_digital=by_objects and path.endswith(".pdf"),
+            is_ordered=not (by_objects and row["kind"] in {"invoice", "table", "form"}),
+        )
+        cases.append(case)
     return cases
 
 
@@ -112,7 +209,16 @@ def sample_cases() -> list[Case]:
     expected = os.path.join(SAMPLES, "expected")
     for truth in sorted(glob.glob(os.path.join(expected, "**", "*.txt"), recursive=True)):
         name = os.path.relpath(truth, expected).removesuffix(".txt")
-        cases.append(Case("samples", os.path.join(SAMPLES, "documents", name), _read(truth)))
+        case = Case(
+            group="samples",
+            path=os.path.join(SAMPLES, "documents", name),
+            truth=_read(truth),
+            kind=SAMPLE_KINDS.get(name, ""),
+            is_cyrillic="_en." not in name,
+            is_born_digital=name.startswith("born"),
+            is_ordered=SAMPLE_KINDS.get(name) not in {"invoice", "receipt"},
+        )
+        cases.append(case)
     return cases
 
 
@@ -123,35 +229,65 @@ def cases_of(corpus: str | None) -> list[Case]:
     return sample_cases()
 
 
-def compare(cases: Sequence[Case], folder: str) -> list[Group]:
-    """Have both read all documents; `folder` takes inbox, store and texts."""
-    inbox, out = os.path.join(folder, "inbox"), os.path.join(folder, "bare")
+# --- contestants --------------------------------------------------------------------------------------------
+
+
+def compare(cases: Sequence[Case], folder: str, *, ocrmypdf: str, config: str) -> list[Result]:
+    """Have each read all documents; `folder` takes inbox, store and texts."""
+    source, inbox, bare = (os.path.join(folder, name) for name in ("source", "inbox", "bare"))
     processes.fill(inbox, ((case.path, case.name) for case in cases))
-    shutil.copytree(inbox, os.path.join(folder, "source"))
+    shutil.copytree(inbox, source)
     environment = processes.private_environment(folder, {"OCRD_OUTPUT__FORMATS": "txt"})
-    _run(
-        processes.ocrd_command("run", "--once", "--inbox", inbox, "--state", os.path.join(folder, "state")),
-        environment,
-        folder,
+    command = processes.ocrd_command(
+        "run", "--once", "--inbox", inbox, "--state", os.path.join(folder, "state")
     )
+    _run([*command, *(["--config", os.path.abspath(config)] if config else [])], environment, folder)
     script = os.path.join(processes.REPOSITORY, "benchmarks", "bare_engine.py")
-    _run([sys.executable, script, "--out", out, os.path.join(folder, "source")], environment, folder)
-    groups: dict[str, list[Result]] = defaultdict(list)
-    for case in cases:
-        caseless = case.group in CASELESS_SETS
-        ours, bare = (
-            scoring.score(_read(os.path.join(where, case.name + ".txt")), case.truth, fold_case=caseless)
-            for where in (inbox, out)
+    _run([sys.executable, script, "--out", bare, source], environment, folder)
+    texts = {OURS: inbox, BARE: bare}
+    if ocrmypdf:
+        texts[OCRMYPDF] = os.path.join(folder, OCRMYPDF)
+        for case in cases:
+            _run_ocrmypdf(ocrmypdf, os.path.join(source, case.name), os.path.join(texts[OCRMYPDF], case.name))
+    return [
+        Result(
+            case, {who: _score(case, os.path.join(where, case.name + ".txt")) for who, where in texts.items()}
         )
-        groups[case.group].append(Result(case, ours, bare))
-    return [Group(name, results) for name, results in groups.items()]
+        for case in cases
+    ]
+
+
+def _score(case: Case, path: str) -> Score:
+    return scoring.score(_read(path), case.truth, fold_case=case.group in CASELESS_SETS)
 
 
 def _run(command: list[str], environment: dict[str, str], folder: str) -> None:
     log = os.path.join(folder, "log")
     measured = processes.measure(command, environment, log=log)
     if measured.code not in ENDED:
-        raise RuntimeError(f"{command} ended with {measured.code}: {_read(log)[-2000:]}")
+        raise RuntimeError(f"{shlex.join(command)} ended with {measured.code}: {_read(log)[-2000:]}")
+
+
+def _run_ocrmypdf(program: str, source: str, target: str) -> None:
+    """Text of pages that have one is left as it is, and taken by pdftotext. What it refuses has no text."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    made, sidecar = target + ".pdf", target + ".txt"
+    options = ["-q", "-l", "rus+eng", "--rotate-pages", "--deskew", "--skip-text", "--output-type", "pdf"]
+    command = [program, *options, "--optimize", "0", "--image-dpi", "200", "--sidecar", sidecar, source, made]
+    environment = os.environ | {"OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"OCRmyPDF, {source}: {done.stderr.strip()[-200:]}", file=sys.stderr)
+        return
+    with open(sidecar, encoding="utf-8") as file:
+        text = SKIPPED.sub(lambda found: _left_as_it_was(made, found[1], found[2] or found[1]), file.read())
+    with open(sidecar, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _left_as_it_was(path: str, first: str, last: str) -> str:
+    command = ["pdftotext", "-f", first, "-l", last, path, "-"]
+    return subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8", "replace")
 
 
 def _read(path: str) -> str:
@@ -163,33 +299,40 @@ def _read(path: str) -> str:
         return ""
 
 
-def report(groups: Sequence[Group]) -> list[str]:
-    """Print the tables; the losses."""
-    rows, losses = [], []
-    for group in groups:
-        rows.append((
-            group.name,
-            len(group.results),
-            *(f"{group.median_cer(side):.4f}" for side in ("ours", "bare")),
-            *(f"{group.mean_cer(side):.4f}" for side in ("ours", "bare")),
-            *(f"{group.recall(side):.4f}" for side in ("ours", "bare")),
-            *(group.catastrophic(side) for side in ("ours", "bare")),
-        ))  # fmt: skip
-        losses += [f"{group.name}: worse in {loss}" for loss in group.losses()]
-    head = ("set", "n", "median CER", "bare", "mean CER", "bare", "words", "bare", "CER > 0.5", "bare")
-    processes.print_table(head, rows)
-    results = [result for group in groups for result in group.results]
-    worse = [result for result in results if result.is_worse]
-    better = sum(result.bare.cer > result.ours.cer + TOLERANCE for result in results)
+# --- the report ---------------------------------------------------------------------------------------------
+
+
+def report(results: Sequence[Result]) -> None:
+    """Print the tables."""
+    rows = []
+    for name, group in by_class(results).items():
+        rows.append((name, len(group), OURS, *_shown(figures(group, OURS))))
+        rows += [("", "", who, *_shown(figures(group, who))) for who in others(results)]
+    processes.print_table(("class", "n", "engine", "median CER", "mean CER", "not read", "words"), rows)
+    _print_documents(results)
+
+
+def _shown(of: Figures) -> tuple[str, ...]:
+    errors = ("" if error is None else f"{error:.4f}" for error in (of.median_cer, of.mean_cer))
+    return (*errors, f"{of.lost:.1%}", f"{of.words:.4f}")
+
+
+def _print_documents(results: Sequence[Result]) -> None:
+    """Each document on which somebody was better."""
     print(
-        f"\nof {len(results)} documents ocrd is worse by more than {TOLERANCE} on {len(worse)}, better on {better}"
+        f"\nof {len(results)} documents ocrd is worse than the best of the others by more than {TOLERANCE} on:"
     )
-    for result in worse:
-        print(
-            f"  {result.case.name}: CER {result.ours.cer:.4f}, bare {result.bare.cer:.4f}; "
-            f"words {result.ours.recall:.4f}, bare {result.bare.recall:.4f}"
-        )
-    return losses
+    for result in results:
+        what = "cer" if result.case.is_ordered else "recall"
+        wrong = {
+            who: score.cer if what == "cer" else 1 - score.recall for who, score in result.scores.items()
+        }
+        if wrong[OURS] > min(wrong.values()) + TOLERANCE:
+            name = "CER" if what == "cer" else "words not found"
+            print(
+                f"  {result.case.name}: {name} "
+                + ", ".join(f"{who} {value:.4f}" for who, value in wrong.items())
+            )
 
 
 def main() -> int:
@@ -201,20 +344,28 @@ def main() -> int:
         "--corpus",
         metavar="DIR",
         default=os.environ.get("OCRD_TEST_CORPUS"),
-        help="a folder with quality/SET/NAME.EXT and NAME.gt.txt (default: $OCRD_TEST_CORPUS, else samples/)",
+        help="a folder with MANIFEST.tsv, quality/SET/NAME.EXT and NAME.gt.txt (default: $OCRD_TEST_CORPUS, else samples/)",
     )
-    parser.add_argument("--keep", metavar="DIR", help="leave the texts of both here: inbox/ and bare/")
+    parser.add_argument("--keep", metavar="DIR", help="leave all texts here: inbox/, bare/ and ocrmypdf/")
+    parser.add_argument(
+        "--config", metavar="FILE", default="", help="settings of ocrd, for instance of a model server"
+    )
+    parser.add_argument(
+        "--ocrmypdf", metavar="PATH", default=shutil.which("ocrmypdf") or "", help="default: that on the PATH"
+    )
     options = parser.parse_args()
+    if not options.ocrmypdf:
+        print("OCRmyPDF is left out: pip install -e '.[bench]', or --ocrmypdf PATH", file=sys.stderr)
     cases = cases_of(options.corpus)
-    if options.keep:
-        os.makedirs(options.keep)
-        losses = report(compare(cases, options.keep))
-    else:
-        with tempfile.TemporaryDirectory(prefix="ocrd-bench-") as folder:
-            losses = report(compare(cases, folder))
-    for loss in losses:
+    with tempfile.TemporaryDirectory(prefix="ocrd-bench-") as folder:
+        if options.keep:
+            os.makedirs(options.keep)
+        results = compare(cases, options.keep or folder, ocrmypdf=options.ocrmypdf, config=options.config)
+    report(results)
+    lost = losses(results)
+    for loss in lost:
         print(f"LOSS: {loss}")
-    return 1 if losses else 0
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class Hand:
             media_type=MediaType.PNG,
             size=100,
             mtime_ns=1,
-            pages=1,
+            pages=(1,),
         )
         with self._timed("take in a file"):
             self._documents.register(arrival)

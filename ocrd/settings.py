@@ -12,11 +12,11 @@ import math
 import os
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from ocrd.domain import moving
+from ocrd.domain import moving, page_ranges
 from ocrd.domain.errors import ConfigError
 
 ENV_PREFIX = "OCRD_"
@@ -34,8 +34,9 @@ def _option(
     high: float | None = None,
     secret: bool = False,
     single: bool = False,
+    parse: Callable[[str], object] | None = None,
 ) -> Any:
-    """`single`: a list that may also be written as one text."""
+    """`single`: a list that may also be written as one text. `parse` raises ConfigError for a text that makes no sense."""
     metadata = {
         "help": help_text,
         "choices": choices,
@@ -43,6 +44,7 @@ def _option(
         "high": high,
         "secret": secret,
         "single": single,
+        "parse": parse,
     }
     return field(default=default, metadata=metadata)
 
@@ -54,6 +56,9 @@ class InboxSettings:
     paths: tuple[str, ...] = _option((), "Folders to watch. `ocrd run --inbox DIR` takes their place.")
     recursive: bool = _option(True, "Look into subfolders.")
     ignore: tuple[str, ...] = _option((), 'More names to ignore, as shell patterns: ["*.bak", "private"].')
+    pages: str = _option(
+        "", "Only these pages of a document are read: `1-3,7,10-`; empty: all.", parse=page_ranges.parse
+    )
     passwords: tuple[str, ...] = _option(
         (),
         "Tried on PDFs that ask for one, after that in the first line of NAME.pdf.password; a settings file with any must "
@@ -236,6 +241,12 @@ class LimitSettings:
     min_free_mib: int = _option(
         256, "No page is begun while the disk of the store has less free space than this.", low=0
     )
+    temp_mib: int = _option(
+        2048,
+        "Rendered pages that wait or are being read take at most so much of the disk of the store, or one page if that "
+        "alone is larger; the next ones are rendered when there is room.",
+        low=1,
+    )
     image_megapixels: float = _option(178.9, "Images with more pixels are rejected unopened.", low=1)
 
 
@@ -265,8 +276,16 @@ class AfterSettings:
         moving.KEEP,
         "Documents that are `done`: `keep` where they are, or `move:DIR`, into their subfolder below DIR; a DIR that is "
         "not absolute lies below the inbox.",
+        parse=moving.parse_rule,
     )
-    failed: str = _option(moving.KEEP, "The same for those that `failed` or were `rejected`.")
+    failed: str = _option(
+        moving.KEEP, "The same for those that `failed` or were `rejected`.", parse=moving.parse_rule
+    )
+
+    @property
+    def rules(self) -> moving.AfterRules:
+        """The folders; what is below a home is not expanded: it is the user's whose service this becomes."""
+        return moving.AfterRules(moving.parse_rule(self.done), moving.parse_rule(self.failed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,8 +402,6 @@ def load(config: str | None = None, env: Mapping[str, str] | None = None) -> Set
     if path is not None:
         settings = _apply_file(settings, path)
     settings = _apply_variables(settings, env)
-    for option in ("done", "failed"):
-        moving.parse_rule(option, getattr(settings.after, option))
     if "@" in settings.vllm.base_url.partition("://")[2].partition("/")[0]:
         origin = settings.origins["vllm.base_url"]
         raise ConfigError(  # the address is told in logs, by `ocrd status` and in messages
@@ -527,6 +544,11 @@ def _check_range(option: Field[Any], value: Any, where: str) -> None:
     choices, low, high = (option.metadata[key] for key in ("choices", "low", "high"))
     if choices and value not in choices:
         raise ConfigError(f"{where}: {value!r} is unknown" + _nearest(str(value), list(choices)))
+    if option.metadata["parse"] is not None:
+        try:
+            option.metadata["parse"](value)
+        except ConfigError as err:
+            raise ConfigError(f"{where}: {err}", hint=err.hint) from err
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} must be a number, not {value}")
     if low is not None and value < low:

@@ -53,7 +53,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _print(finding: Finding) -> None:
-    head, tab = f"  {finding.result:<8} {finding.check:<8} ", " " * 20
+    head, tab = f"  {finding.result:<8} {finding.check:<9} ", " " * 21
     lines = textwrap.wrap(
         clean(finding.message), _WIDTH - len(tab), break_long_words=False, break_on_hyphens=False
     )

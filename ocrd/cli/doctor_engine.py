@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ocrd.cli.findings import FAILURE, OK, WARNING, Finding
 from ocrd.domain.errors import OcrdError
@@ -12,6 +13,7 @@ from ocrd.settings import Settings
 
 PATIENCE_S = 60.0
 """For the model server to read a page."""
+FindSpec = Callable[[str], object | None]
 OWN_KINDS = frozenset({"auto", "embedded", "vllm"})
 
 
@@ -24,6 +26,21 @@ def look(settings: Settings) -> Iterator[Finding]:
     yield _isolation()
     if settings.vllm.base_url:
         yield _server(settings)
+
+
+def look_at_formats(settings: Settings, find: FindSpec = importlib.util.find_spec) -> Iterator[Finding]:
+    """Whether the outputs that need packages of their own can be made; nothing where none does. `find` says whether a
+    package is there."""
+    if "pdf" not in settings.output.formats:
+        return
+    from ocrd.daemon.build import require_pdf_packages
+
+    try:
+        require_pdf_packages(find)
+    except OcrdError as err:
+        yield Finding("formats", FAILURE, str(err), err.hint)
+    else:
+        yield Finding("formats", OK, "searchable PDFs can be made")
 
 
 def _isolation() -> Finding:

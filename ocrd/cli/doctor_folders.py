@@ -175,6 +175,28 @@ def _inbox_fix(folder: InboxFolder) -> str:
     return f"sudo setfacl -m u:{folder.me}:rwx {quoted}, or run ocrd as {folder.owner}"
 
 
+# --- where originals go -------------------------------------------------------------------------------------
+
+
+def look_at_after(settings: Settings) -> Iterator[Finding]:
+    """The folders outside of the inboxes that originals are moved to; those below are made when they are needed."""
+    for folder in sorted(map(os.path.expanduser, settings.after.rules.folders)):
+        if os.path.isabs(folder):
+            yield _look_at_target(folder)
+
+
+def _look_at_target(folder: str) -> Finding:
+    if not os.path.isdir(folder):
+        message = f"{folder} is no folder: originals wait where they are"
+        return Finding("after", WARNING, message, f"mount it, or: mkdir -p {shlex.quote(folder)}")
+    probe = machine.probe_folder(folder, f".ocrd-doctor-{os.getpid()}")
+    me = machine.own_name()
+    if probe.failed:
+        message = f"{folder}: {me} cannot {probe.failed} files there ({probe.reason}): originals wait where they are"
+        return Finding("after", WARNING, message, f"make it writable for {me}")
+    return Finding("after", OK, f"{folder}: {me} can move originals there")
+
+
 # --- inotify ------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from ocrd.settings import Settings
 def look(settings: Settings, worst: str) -> Iterator[Finding]:
     """The cache, and both models. `worst`: what it is if the main one is missing."""
     from ocrd.daemon.managed import chosen_models
-    from ocrd.serving.hf_cache import hub_folder
+    from ocrd.serving.hf_cache.layout import hub_folder
 
     hub = hub_folder(settings.server.hf_home, os.environ)
     yield from judge_cache(hub, mounts.file_system_of(hub))
@@ -37,7 +37,8 @@ def judge_cache(hub: str, file_system: str) -> Iterator[Finding]:
 
 
 def _model(hub: str, model: str, result: str) -> Iterator[Finding]:
-    from ocrd.serving.hf_cache import CacheState, inspect_model
+    from ocrd.serving.hf_cache.cached_model import CacheState
+    from ocrd.serving.hf_cache.inspection import inspect_model
     from ocrd.serving.spec import cache_folder
 
     cached = inspect_model(hub, model)

@@ -65,8 +65,10 @@ def _steps(settings: Settings, state: str) -> Iterator[Step]:
     for path in map(os.path.expanduser, settings.inbox.paths):
         look = partial(doctor_folders.look_at_inbox, path, watch=settings.inbox.watch)
         yield Step("inbox", "inbox", look, what=path)
+    yield Step("inbox", "after", partial(doctor_folders.look_at_after, settings), what="a folder of [after]")
     yield Step("inbox", "inotify", partial(doctor_folders.look_at_inotify, settings), _INOTIFY_S, "an inbox")
     yield Step("engine", "engine", partial(doctor_engine.look, settings), _LONG_S)
+    yield Step("engine", "formats", partial(doctor_engine.look_at_formats, settings))
     if settings.engine.kind in {"auto", "vllm"} and not settings.vllm.base_url:
         yield Step(
             "GPU and Docker",

@@ -10,9 +10,11 @@ from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, agrees, clean, load_settings, print_json
 from ocrd.domain.errors import ExitCode, UsageError
-from ocrd.serving import hf_cache
 from ocrd.serving.catalog import load_catalog
-from ocrd.serving.hf_cache import CachedModel, Prunable, Pruned
+from ocrd.serving.hf_cache.cached_model import CachedModel, servable
+from ocrd.serving.hf_cache.inspection import inspect_cache
+from ocrd.serving.hf_cache.layout import hub_folder
+from ocrd.serving.hf_cache.pruning import Prunable, Pruned, prunable, prune
 
 SCHEMA = "ocrd.models.inspect/1"
 
@@ -45,8 +47,8 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
         raise UsageError("--yes answers the question of --prune", hint="add --prune")
     hub = _hub(arguments)
     unserved = load_catalog(load_settings(arguments).server.catalog or None).unserved_architectures
-    found = [hf_cache.servable(one, unserved) for one in hf_cache.inspect_cache(hub)]
-    waste = hf_cache.prunable(hub) if arguments.prune else []
+    found = [servable(one, unserved) for one in inspect_cache(hub)]
+    waste = prunable(hub) if arguments.prune else []
     if arguments.json:
         return _handle_json(hub, found, waste, arguments)
     _print_models(hub, found)
@@ -57,7 +59,7 @@ def _hub(arguments: argparse.Namespace) -> str:
     given: str | None = arguments.hub
     if given:
         return os.path.abspath(given)
-    return hf_cache.hub_folder(load_settings(arguments).server.hf_home, os.environ)
+    return hub_folder(load_settings(arguments).server.hf_home, os.environ)
 
 
 # --- for programs -------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def _handle_json(
 ) -> ExitCode:
     """Nothing is asked here: what can be deleted is listed, and deleted only with --yes."""
     data: dict[str, Any] = {"schema": SCHEMA, "hub": hub, "models": [model_as_json(one) for one in found]}
-    done = hf_cache.prune(hub, waste) if arguments.yes else None
+    done = prune(hub, waste) if arguments.yes else None
     if arguments.prune:
         data["prunable"] = [{"path": one.path, "bytes": one.bytes, "why": one.why} for one in waste]
     if done is not None:
@@ -160,7 +162,7 @@ def _ask_and_prune(hub: str, waste: Sequence[Prunable], *, yes: bool) -> ExitCod
     if not (yes or agrees(f"delete {_files(len(waste))}, {total}? [y/N] ", "--prune")):
         print("nothing was deleted")
         return ExitCode.OK
-    done = hf_cache.prune(hub, waste)
+    done = prune(hub, waste)
     print(f"deleted {_files(len(done.deleted))}, {in_bytes(done.freed_bytes)}")
     for kept in done.kept:
         print(f"not deleted: {clean(kept)}", file=sys.stderr)

@@ -12,7 +12,7 @@ from ocrd.cli.common import Subparsers, add_command, clean, in_words, load_setti
 from ocrd.cli.models_plan import WIDTH, cached_models
 from ocrd.domain.errors import ExitCode
 from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog
-from ocrd.serving.hf_cache import CachedModel
+from ocrd.serving.hf_cache.cached_model import CachedModel
 
 SCHEMA = "ocrd.models.list/1"
 

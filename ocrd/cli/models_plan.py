@@ -13,9 +13,11 @@ from ocrd.cli.common import Subparsers, add_command, clean, load_settings, print
 from ocrd.domain.errors import ExitCode, UsageError
 from ocrd.domain.planning import LEGIBLE_PIXELS, Card, Plan, make_plan, reserve_of
 from ocrd.host.wsl import is_wsl
-from ocrd.serving import gpu, hf_cache
+from ocrd.serving import gpu
 from ocrd.serving.catalog import Catalog, CatalogEntry, load_catalog, uncatalogued
-from ocrd.serving.hf_cache import CachedModel, CacheUnreadable
+from ocrd.serving.hf_cache.cached_model import CachedModel
+from ocrd.serving.hf_cache.inspection import inspect_cache
+from ocrd.serving.hf_cache.layout import CacheUnreadable, hub_folder
 from ocrd.settings import Settings
 
 SCHEMA = "ocrd.models.plan/1"
@@ -83,9 +85,9 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 
 def cached_models(settings: Settings) -> Mapping[str, CachedModel]:
     """The models of the Hugging Face cache by name in lower case; none if it cannot be read."""
-    hub = hf_cache.hub_folder(settings.server.hf_home, os.environ)
+    hub = hub_folder(settings.server.hf_home, os.environ)
     try:
-        return {found.model.lower(): found for found in hf_cache.inspect_cache(hub)}
+        return {found.model.lower(): found for found in inspect_cache(hub)}
     except CacheUnreadable:
         return {}
 

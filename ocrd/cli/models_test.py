@@ -24,7 +24,7 @@ from ocrd.settings import Settings
 if TYPE_CHECKING:
     from ocrd.daemon.acceptance.report import Circumstances
     from ocrd.daemon.acceptance.trial import Trial
-    from ocrd.serving.hf_cache import CachedModel
+    from ocrd.serving.hf_cache.cached_model import CachedModel
 
 _VERDICT_WIDTH = 12
 
@@ -72,7 +72,8 @@ def _test(arguments: argparse.Namespace, settings: Settings, state: str) -> Exit
     from ocrd.daemon.acceptance.report import write_report
     from ocrd.daemon.acceptance.trial import Verdict, try_models
     from ocrd.daemon.driving import driven, held, opened
-    from ocrd.serving.hf_cache import hub_folder, inspect_cache
+    from ocrd.serving.hf_cache.inspection import inspect_cache
+    from ocrd.serving.hf_cache.layout import hub_folder
     from ocrd.telemetry import logs
 
     logs.configure(level="critical", output_format=settings.log.format)  # the command tells it itself
@@ -115,7 +116,7 @@ def _check_folder(folder: str) -> None:
 def named(hub: str, model: str, settings: Settings) -> CachedModel:
     """A model as the cache spells its name, else as the catalogue does."""
     from ocrd.serving.catalog import load_catalog
-    from ocrd.serving.hf_cache import inspect_model, spelling
+    from ocrd.serving.hf_cache.inspection import inspect_model, spelling
 
     entry = load_catalog(settings.server.catalog or None).find(model)
     return inspect_model(hub, spelling(hub, entry.model if entry else model))

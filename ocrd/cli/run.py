@@ -71,6 +71,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--inbox", action="append", metavar="DIR", help="a folder to watch; may be given several times"
     )
+    parser.add_argument("--pages", metavar="RANGES", help="read only these pages of what is taken in: 1-3,7,10-")
     parser.add_argument("--engine", metavar="KIND", help="auto, embedded, vllm, or an installed plug-in")
 
 
@@ -129,6 +130,8 @@ def _settings_of(arguments: argparse.Namespace) -> Settings:
     settings = load_settings(arguments)
     if arguments.inbox:
         settings = settings.with_value("inbox", "paths", arguments.inbox, "--inbox")
+    if arguments.pages is not None:
+        settings = settings.with_value("inbox", "pages", arguments.pages, "--pages")
     if arguments.engine:
         settings = settings.with_value("engine", "kind", arguments.engine, "--engine")
     return settings

@@ -19,7 +19,7 @@ from ocrd.cli import delivery
 from ocrd.cli.common import clean, is_terminal
 from ocrd.domain.errors import ConfigError, UsageError
 from ocrd.host import files
-from ocrd.settings import FORMATS, Settings
+from ocrd.settings import FORMATS, InboxSettings, Settings
 
 _LONG_AGO_S = 946_684_800
 """2000-01-01: a file that old is complete at first sight."""
@@ -74,6 +74,7 @@ def _private(settings: Settings) -> Settings:
     """Only what shapes the reading counts: no inbox, no model server of our own, no store, no figures."""
     settings = replace(
         Settings(),
+        inbox=replace(InboxSettings(), pages=settings.inbox.pages, passwords=settings.inbox.passwords),
         engine=settings.engine,
         vllm=settings.vllm,
         raster=settings.raster,
@@ -140,6 +141,7 @@ class PrivateRun:
 
     def _copy(self, number: int, named: str) -> Work:
         from ocrd.pipeline.inbox import DEFAULT_IGNORES, Patterns
+        from ocrd.pipeline.unlocking import SIDECAR
 
         path = os.fsencode(named)
         name = os.path.basename(path)
@@ -150,6 +152,8 @@ class PrivateRun:
         copy = os.path.join(folder, name)
         shutil.copyfile(path, copy)
         os.utime(copy, (_LONG_AGO_S, _LONG_AGO_S))
+        if files.stat_regular(path + SIDECAR) is not None:
+            shutil.copyfile(path + SIDECAR, copy + SIDECAR)
         return Work(named, path, copy)
 
 

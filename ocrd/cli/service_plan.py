@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from ocrd import __version__
 from ocrd import settings as settings_module
 from ocrd.domain.errors import ConfigError, UsageError
-from ocrd.domain.moving import parse_rule
 from ocrd.host import systemd, units, wsl
 from ocrd.host.systemd import Kind
 from ocrd.settings import Settings
@@ -138,8 +137,7 @@ def _needs(installation: Installation, settings: Settings, named: tuple[str, ...
     written = [
         os.path.dirname(path) for path in (settings.log.file, settings.metrics.textfile) if "/" in path
     ]
-    rules = (parse_rule("done", settings.after.done), parse_rule("failed", settings.after.failed))
-    written += [folder for folder in rules if folder is not None and folder.startswith(("/", "~/"))]
+    written += [folder for folder in sorted(settings.after.rules.folders) if folder.startswith(("/", "~/"))]
     base_url = settings.vllm.base_url
     return units.Needs(
         command=tuple(command),

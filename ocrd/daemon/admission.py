@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ocrd.daemon.folders import Folders
+from ocrd.domain import page_ranges
 from ocrd.domain.documents import FileIdentity, MediaType
 from ocrd.domain.errors import InputRejected, ReasonCode, SourceChanged
+from ocrd.domain.page_ranges import Range
 from ocrd.host import files
 from ocrd.pipeline import intake
 from ocrd.pipeline.rasterizer import Rasterizer
@@ -24,10 +26,13 @@ class Admission:
         rasterizer: Rasterizer,
         *,
         max_bytes: int,
+        pages: Sequence[Range] = (),
         fingerprint_of: Callable[[bytes], str],
         folders: Folders,
     ) -> None:
+        """`pages` are those that are read where no folder says otherwise; none: all."""
         self._rasterizer = rasterizer
+        self._ranges = pages
         self._max_bytes = max_bytes
         self._fingerprint_of = fingerprint_of
         self._folders = folders
@@ -50,9 +55,22 @@ class Admission:
         found = (inspected.media_type, inspected.sha256)
         try:
             probe = self._rasterizer.probe(path, inspected.identity, inspected.media_type)
+            pages = self._choose(path, probe.pages)
         except InputRejected as err:
             return self._arrival(inbox, path, inspected.identity, found=found, rejected=err)
-        return self._arrival(inbox, path, inspected.identity, found=found, pages=probe.pages)
+        return self._arrival(inbox, path, inspected.identity, found=found, pages=pages)
+
+    def _choose(self, path: bytes, pages: int) -> tuple[int, ...]:
+        """The pages to read. Raises InputRejected if it has none of those that are asked for."""
+        said = self._folders.of(path).pages
+        numbers = page_ranges.chosen(self._ranges if said is None else said, pages)
+        if not numbers:
+            raise InputRejected(
+                ReasonCode.PAGES_NOT_THERE,
+                f"only some pages are to be read, and it has none of them: it ends with page {pages}",
+                hint="change pages in .ocrd.toml or [inbox] pages, or --pages; then: ocrd retry",
+            )
+        return numbers
 
     def languages_of(self, path: bytes) -> tuple[str, ...] | None:
         """The languages of a file whose folder has its own."""
@@ -65,7 +83,7 @@ class Admission:
         identity: FileIdentity,
         *,
         found: tuple[MediaType | None, str] = (None, ""),
-        pages: int = 0,
+        pages: Sequence[int] = (),
         rejected: InputRejected | None = None,
     ) -> Arrival:
         media_type, sha256 = found

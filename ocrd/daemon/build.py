@@ -23,9 +23,10 @@ from ocrd.daemon.overlaying import Overlay
 from ocrd.daemon.pruning import Places, Pruner
 from ocrd.daemon.publisher import Publisher
 from ocrd.daemon.receiver import Receiver, ReceiverParts
-from ocrd.daemon.worker import Worker, WorkerParts
+from ocrd.daemon.worker import Worker, WorkerLimits, WorkerParts
+from ocrd.domain import page_ranges
 from ocrd.domain.errors import ServiceMissing
-from ocrd.domain.moving import AfterRules, parse_rule
+from ocrd.domain.moving import AfterRules
 from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
 from ocrd.host import files
@@ -179,6 +180,7 @@ def build(
     admission = Admission(
         rasterizer,
         max_bytes=settings.limits.file_mib << 20,
+        pages=page_ranges.parse(settings.inbox.pages),
         fingerprint_of=fingerprint_of,
         folders=folders,
     )
@@ -190,17 +192,10 @@ def build(
             admission=admission,
             rasterizer=rasterizer,
             engines=engines,
-            server_wait_s=server_wait_s(settings),
-            costs=Costs(
-                round_trip_s=FIRST_ROUND_TRIP_S,
-                overhead=settings.server.swap_overhead,
-                max_wait_s=settings.server.max_park_s or None,
-            ),
             once=once,
             on_page=on_page,
             folder=folder,
-            window=settings.raster.window_pages,
-            feeders=raster_workers(settings),
+            limits=_worker_limits(settings),
         )
     )
     receiver = Receiver(
@@ -227,10 +222,24 @@ def build(
     )
 
 
+def _worker_limits(settings: Settings) -> WorkerLimits:
+    return WorkerLimits(
+        server_wait_s=server_wait_s(settings),
+        costs=Costs(
+            round_trip_s=FIRST_ROUND_TRIP_S,
+            overhead=settings.server.swap_overhead,
+            max_wait_s=settings.server.max_park_s or None,
+        ),
+        window=settings.raster.window_pages,
+        temp_bytes=settings.limits.temp_mib << 20,
+        feeders=raster_workers(settings),
+    )
+
+
 def after_rules(settings: Settings) -> AfterRules:
     """Where originals go when their work is done."""
-    folders = {name: parse_rule(name, getattr(settings.after, name)) for name in ("done", "failed")}
-    return AfterRules(**{name: folder and os.path.expanduser(folder) for name, folder in folders.items()})
+    rules = settings.after.rules
+    return AfterRules(*(folder and os.path.expanduser(folder) for folder in (rules.done, rules.failed)))
 
 
 def require_pdf_packages(find: Callable[[str], object | None] = importlib.util.find_spec) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 from ocrd.domain import retry
 from ocrd.domain.documents import FileIdentity, PageImage
 from ocrd.domain.errors import ReasonCode
-from ocrd.domain.scheduling import pages_to_render
+from ocrd.domain.scheduling import pages_to_render, pages_with_room
 from ocrd.domain.swapping import Side
 from ocrd.store.documents import Job
 
@@ -51,6 +51,8 @@ class RenderedPage:
 
     document: OpenDocument
     image: PageImage
+    file_bytes: int
+    """What the image takes of the temporary space, at most."""
     tried: bool = False
 
 
@@ -67,9 +69,13 @@ class Outage:
 class Desk:
     """Every method is one step behind the condition; those that wait say so."""
 
-    def __init__(self, *, slots: int, window: int) -> None:
+    def __init__(self, *, slots: int, window: int, budget: int, largest_page: int) -> None:
+        """`budget` bytes of temporary space; no page's image is larger than `largest_page` bytes."""
         self._slots = slots
         self._window = window
+        self._budget = budget
+        self._largest_page = largest_page
+        self._held_bytes = 0
         self._changed = Condition()
         self._open: dict[int, OpenDocument] = {}
         self._ready: deque[RenderedPage] = deque()
@@ -199,9 +205,11 @@ class Desk:
     def _room(self) -> int:
         if not self.may_begin:
             return 0
-        return pages_to_render(
-            waiting=len(self._ready) + self._rendering, slots=self._slots, window=self._window
+        with_room = pages_with_room(
+            budget=self._budget, held=self._held_bytes, rendering=self._rendering, page=self._largest_page
         )
+        waiting = len(self._ready) + self._rendering
+        return pages_to_render(waiting=waiting, slots=self._slots, window=self._window, with_room=with_room)
 
     def wait_for_news(self, mark: int) -> None:
         """Wait until something happened since the mark, or for a while."""
@@ -239,6 +247,7 @@ class Desk:
         """A page waits for a slot."""
         with self._changed:
             self._ready.append(page)
+            self._held_bytes += page.file_bytes
             self._changed.notify_all()
 
     # --- reading --------------------------------------------------------------------------------------------
@@ -252,10 +261,11 @@ class Desk:
             self._reading += 1
             return self._ready.popleft()
 
-    def was_read(self) -> None:
-        """The page of `next_page` is out of the engine's hands."""
+    def was_read(self, page: RenderedPage) -> None:
+        """The page of `next_page` is out of the engine's hands, and its image is gone."""
         with self._changed:
             self._reading -= 1
+            self._held_bytes -= page.file_bytes
             self._changed.notify_all()
 
     def settled(self, document: OpenDocument, seconds: float = 0.0) -> None:

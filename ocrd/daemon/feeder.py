@@ -132,7 +132,7 @@ class Feeder:
             self._landing.reject(document, *arrival.rejected)
         else:
             document.job = self._documents.complete(job.id, arrival)
-            document.unfinished = arrival.pages
+            document.unfinished = len(arrival.pages)
 
     # --- rendering ------------------------------------------------------------------------------------------
 
@@ -206,16 +206,17 @@ class Feeder:
         if isinstance(page, PageFault):
             self._fail(document, claimed.number, page, seconds)
         elif ink.is_blank(page):
-            self._desk.rendered(1)
             with contextlib.suppress(OSError):  # the work folder is emptied at the next start
                 os.unlink(page.path)
+            self._desk.rendered(1)
             attempt = Attempt(
                 engine="none", seconds=seconds, verdict=Verdict.BLANK, reason="no ink on the page"
             )
             self._landing.land(document, claimed.number, PageState.BLANK, attempt)
         else:
             # First lined up, then not being rendered any more: never more than allowed is under way.
-            self._desk.line_up(RenderedPage(document, page, tried=claimed.attempts > 0))
+            taken = self._rasterizer.policy.bytes_of(page.width * page.height)
+            self._desk.line_up(RenderedPage(document, page, taken, tried=claimed.attempts > 0))
             self._desk.rendered(1)
 
     def _fail(self, document: OpenDocument, number: int, fault: PageFault, seconds: float) -> None:

@@ -19,10 +19,13 @@ from ocrd.domain.models import PROFILES, ModelProfile, PromptMode, profile_of
 from ocrd.pipeline.recognizer.vllm import ServerOptions, VllmRecognizer
 from ocrd.serving.catalog import Catalog, load_catalog
 from ocrd.serving.container import DockerRuntime
-from ocrd.serving.hf_cache import CacheState, hub_folder, inspect_model
+from ocrd.serving.hf_cache.cached_model import CacheState
+from ocrd.serving.hf_cache.inspection import inspect_model
+from ocrd.serving.hf_cache.layout import hub_folder
+from ocrd.serving.keeper import Patience
 from ocrd.serving.planner import CataloguePlanner, Past
 from ocrd.serving.running import Endpoint
-from ocrd.serving.server import ModelServer, Patience
+from ocrd.serving.server import ModelServer
 from ocrd.settings import Settings
 
 _LOOK_AGAIN_S = 60.0

@@ -244,7 +244,7 @@ def folders_of(roots: Sequence[bytes], after: AfterRules) -> frozenset[bytes]:
     is an inbox, or has one in it."""
     passed_over = set()
     for root in roots:
-        for folder in filter(None, (after.done, after.failed)):
+        for folder in after.folders:
             place = os.path.realpath(rules.folder_in(root, os.fsencode(folder)))
             for inbox in roots:
                 real = os.path.realpath(inbox)

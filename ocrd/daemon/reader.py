@@ -55,7 +55,7 @@ class Reader:
                 with bound_contextvars(document=job.id, file=job.name):
                     self._read_page(page)
             finally:
-                self._desk.was_read()
+                self._desk.was_read(page)
 
     def _read_page(self, page: RenderedPage) -> None:
         """Every way out lands the page or gives it back."""

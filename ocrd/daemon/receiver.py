@@ -372,7 +372,10 @@ class Receiver:
             )
         if registered.new:
             log.info(
-                "document_taken_in", document=registered.document_id, file=arrival.name, pages=arrival.pages
+                "document_taken_in",
+                document=registered.document_id,
+                file=arrival.name,
+                pages=len(arrival.pages),
             )
         if registered.new and arrival.rejected is not None:
             self._reject(registered.document_id, arrival)

@@ -41,6 +41,18 @@ _JOIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """How far the worker goes."""
+
+    server_wait_s: float
+    costs: Costs
+    window: int
+    temp_bytes: int
+    """What the images of pages that wait or are being read may take."""
+    feeders: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerParts:
     """Everything the worker joins."""
 
@@ -50,14 +62,11 @@ class WorkerParts:
     admission: Admission
     rasterizer: Rasterizer
     engines: Engines
-    server_wait_s: float
-    costs: Costs
     once: bool
     on_page: OnPage | None
     folder: str
     """Where rendered pages lie until they are read; emptied at the start."""
-    window: int
-    feeders: int
+    limits: WorkerLimits
 
 
 class Worker:
@@ -67,7 +76,12 @@ class Worker:
         self._documents = parts.documents
         self._folder = parts.folder
         self._abort = Event()
-        self._desk = Desk(slots=parts.engines.first.slots, window=parts.window)
+        self._desk = Desk(
+            slots=parts.engines.first.slots,
+            window=parts.limits.window,
+            budget=parts.limits.temp_bytes,
+            largest_page=parts.rasterizer.policy.image_bytes,
+        )
         self._landing = Landing(
             self._desk, parts.documents, parts.pages, parts.finisher, on_page=parts.on_page
         )
@@ -88,10 +102,10 @@ class Worker:
             self._landing,
             pages=parts.pages,
             climber=Climber(parts.engines),
-            server_wait_s=parts.server_wait_s,
+            server_wait_s=parts.limits.server_wait_s,
             abort=self._abort,
         )
-        feeders = [self._thread(feeder.feed, f"feeder-{n}") for n in range(parts.feeders)]
+        feeders = [self._thread(feeder.feed, f"feeder-{n}") for n in range(parts.limits.feeders)]
         # One more than slots: while one lands a page in the store, the slot it left reads the next.
         number = parts.engines.first.slots + 1
         readers = [self._thread(reader.read, f"reader-{n}") for n in range(number)]
@@ -118,7 +132,7 @@ class Worker:
             managed.server,
             main=managed.main.model,
             fallback=managed.fallback,
-            costs=parts.costs,
+            costs=parts.limits.costs,
             pending=parts.pages.pending,
             once=parts.once,
         )

@@ -44,6 +44,7 @@ class ReasonCode(StrEnum):
     TOO_MANY_PAGES = "too_many_pages"
     TOO_MANY_PIXELS = "too_many_pixels"
     NO_PAGES = "no_pages"
+    PAGES_NOT_THERE = "pages_not_there"
     NAME_TOO_LONG = "name_too_long"
     UNREADABLE = "unreadable"
     FILE_GONE = "file_gone"

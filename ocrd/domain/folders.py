@@ -8,7 +8,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ocrd.domain import page_ranges
 from ocrd.domain.errors import ConfigError
+from ocrd.domain.page_ranges import Range
 
 FILE_NAME = b".ocrd.toml"
 MOST_PRIORITY = 100
@@ -20,6 +22,8 @@ class FolderSettings:
 
     languages: tuple[str, ...] | None = None
     formats: tuple[str, ...] | None = None
+    pages: tuple[Range, ...] | None = None
+    """Only these pages are read."""
     priority: int | None = None
     """Documents with a higher one are read first; 0 where nothing is said."""
 
@@ -28,6 +32,7 @@ class FolderSettings:
         return FolderSettings(
             languages=inner.languages or self.languages,
             formats=inner.formats or self.formats,
+            pages=self.pages if inner.pages is None else inner.pages,
             priority=self.priority if inner.priority is None else inner.priority,
         )
 
@@ -44,7 +49,7 @@ def parse(text: str, *, languages: Collection[str], formats: Collection[str]) ->
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"it is no TOML: {err}") from err
-    known = ("languages", "formats", "priority")
+    known = ("languages", "formats", "pages", "priority")
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
@@ -52,6 +57,7 @@ def parse(text: str, *, languages: Collection[str], formats: Collection[str]) ->
     return FolderSettings(
         languages=_names("languages", data.get("languages"), languages),
         formats=_names("formats", data.get("formats"), formats),
+        pages=_pages(data.get("pages")),
         priority=_priority(data.get("priority")),
     )
 
@@ -70,6 +76,17 @@ def _names(key: str, value: Any, known: Collection[str]) -> tuple[str, ...] | No
             f"{key}: {strange[0]!r} is not there", hint=f"there are: {', '.join(sorted(known))}"
         )
     return tuple(names)
+
+
+def _pages(value: Any) -> tuple[Range, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ConfigError("pages is no text", hint='for example pages = "1-3,7,10-"')
+    try:
+        return page_ranges.parse(value)
+    except ConfigError as err:
+        raise ConfigError(f"pages: {err}", hint=err.hint) from err
 
 
 def _priority(value: Any) -> int | None:

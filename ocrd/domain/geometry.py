@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ocrd.domain.documents import Box
@@ -65,6 +66,12 @@ def unrotate_box(box: Box, *, rotation: int, width: int, height: int) -> Box:
             return (width - bottom, left, width - top, right)
         case _:
             raise ValueError(f"rotation must be a multiple of 90, not {rotation}")
+
+
+def around(boxes: Iterable[Box]) -> Box:
+    """The smallest box around some, at least one."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 # --- images as a model sees them ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The model server's states and what follows from a failure. Pure; `serving/server.py` carries it out.
+"""The model server's states and what follows from a failure. Pure; `serving/keeper.py` carries it out.
 
 absent → planning → starting → canary → ready → draining → stopping → settling → absent
              ↓          ↓         ↓        ↓

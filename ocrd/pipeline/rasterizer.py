@@ -40,6 +40,8 @@ LAYER_TIMEOUT_S = 30.0
 """For the text layers of a window; takes 50 ms a page. Pages that take longer are rendered."""
 GRACE_S = 10.0
 """How much later than its job's deadline a child must have answered; then the child itself is stuck."""
+HEADER_BYTES = 4096
+"""Of an image file: far more than any has."""
 _PROGRAM = (sys.executable, "-m", "ocrd.pipeline.rasterizer_child")
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
 """Poppler's messages are read; they must not be translated."""
@@ -72,7 +74,11 @@ class RenderPolicy:
     @property
     def image_bytes(self) -> int:
         """The largest image of a page."""
-        return self.max_page_pixels * (1 if self.grayscale else 3)
+        return self.bytes_of(self.max_page_pixels)
+
+    def bytes_of(self, pixels: int) -> int:
+        """What the image of a page with so many pixels takes, with its header."""
+        return pixels * (1 if self.grayscale else 3) + HEADER_BYTES
 
     def window_timeout_s(self, pages: int) -> float:
         """Deadline for rendering so many pages at once."""

@@ -17,7 +17,7 @@ from typing import Any
 from ocrd.domain.errors import ConfigError
 from ocrd.domain.models import GENERIC, PROFILES, PromptMode, profile_of
 from ocrd.domain.planning import Card, ModelShape, Wishes
-from ocrd.serving.hf_cache import CachedModel, CacheState
+from ocrd.serving.hf_cache.cached_model import CachedModel, CacheState
 from ocrd.serving.shapes import ShapeUnknown, read_shape
 
 FILE = "catalog.toml"

@@ -10,13 +10,15 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ConfigError, OcrdError, ServiceMissing
-from ocrd.domain.planning import Card, Measured, Plan, Wishes, make_plan, measure, reserve_of, stepped_down
+from ocrd.domain.planning import Card, Measured, Plan, Wishes, make_plan, reserve_of
 from ocrd.domain.ports import ContainerRuntime
+from ocrd.domain.replanning import measure, stepped_down
 from ocrd.domain.serving import Diagnosis, Failure, Image
 from ocrd.host import mounts, wsl
 from ocrd.serving import gpu, versions
 from ocrd.serving.catalog import Catalog, CatalogEntry, uncatalogued
-from ocrd.serving.hf_cache import CachedModel, CacheState, inspect_model
+from ocrd.serving.hf_cache.cached_model import CachedModel, CacheState
+from ocrd.serving.hf_cache.inspection import inspect_model
 from ocrd.serving.orders import Records, Refusal, StartOrder
 from ocrd.serving.shapes import read_shape
 from ocrd.serving.spec import ServedModel, ServeOptions, build_spec

@@ -8,64 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from threading import Condition, Event, Thread
+from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.ports import ContainerRuntime
-from ocrd.domain.serving import (
-    MODEL_LABEL,
-    SPEC_LABEL,
-    ContainerFault,
-    Diagnosis,
-    Failure,
-    ServerState,
-)
-from ocrd.serving.orders import Planner, Records, Refusal, StartOrder
-from ocrd.serving.running import WATCH_S, Containers, Endpoint, Running, is_healthy
-from ocrd.serving.sleeping import Sleepers, rouse
-from ocrd.serving.startup import StartupLog, eta_s
-from ocrd.telemetry.logs import get_logger
+from ocrd.domain.serving import Diagnosis, Failure, ServerState
+from ocrd.serving.keeper import Check, Keeper, Patience
+from ocrd.serving.orders import Planner, Records
+from ocrd.serving.running import Endpoint
+from ocrd.serving.standing import FAILED, Standing
 
-log = get_logger()
-
-_STEP_S = 0.2
-_LOG_KEPT = 60_000
-"""Characters of a failed start's log that are remembered."""
-_FAILED = frozenset({ServerState.REFUSED, ServerState.FAILED, ServerState.BLOCKED})
 _LEASE_STEP_S = 0.5
-
-
-Check = Callable[[Endpoint], None]
-"""Puts a known page to a server. Raises ServerFault that says what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long each thing may take, in seconds."""
-
-    start_s: float = 1800.0
-    """Until ready, whatever progress there is."""
-    stall_s: float = 300.0
-    """Without any progress while it starts."""
-    drain_s: float = 330.0
-    """For the requests in hand before a stop."""
-    stop_s: float = 30.0
-    """From SIGTERM to SIGKILL: less leaves GPU memory behind under WSL2 (vLLM issue 55510)."""
-    settle_s: float = 20.0
-    """For the GPU's memory to be given back."""
-    refused_s: float = 60.0
-    """Until a plan that was refused is looked at again."""
-    look_s: float = WATCH_S
-    """Between two looks at a server that is ready."""
-    idle_stop_s: float = 0.0
-    """Without a request until the GPU is given back; 0: never."""
-    good_s: float = 600.0
-    """A server that was ready for so long has paid for its earlier failures."""
 
 
 class ModelServer:
@@ -85,89 +41,60 @@ class ModelServer:
         `sleep_mode`: a server whose model another one follows sleeps, instead of being stopped."""
         self._runtime = runtime
         self._planner = planner
-        self._check = check
-        self._records: Records | None = None
-        self._patience = patience or Patience()
-        self._yield_below_mib = yield_below_mib
-        self._crowded = 0
-        self._sleepers = Sleepers(enabled=sleep_mode)
-        self._changed = Condition()
-        self._containers = Containers(runtime, "", self._changed)
-        self._wanted: str | None = None
-        self._state = ServerState.ABSENT
-        self._running: Running | None = None
-        self._order: StartOrder | None = None
-        self._startup: StartupLog | None = None
-        self._diagnosis: Diagnosis | None = None
-        self._retry_at: float | None = None
-        self._strikes = 0
-        self._leases = 0
-        self._last_lease = time.monotonic()
-        self._asleep = False
-        self._unclean = False
-        self._blocked: str | None = None
-        self._doubt: ServerFault | None = None
-        self._down_since: float | None = None
-        self._has_served = False
-        self._turning_away = False
-        self._closing = False
-        self._keep = False
-        self._thread = Thread(target=self._own, name="model-server", daemon=True)
-
-    # --- for everyone ---------------------------------------------------------------------------------------
+        self._standing = Standing()
+        self._keeper = Keeper(
+            self._standing,
+            runtime,
+            planner,
+            check=check,
+            patience=patience or Patience(),
+            yield_below_mib=yield_below_mib,
+            sleep_mode=sleep_mode,
+        )
 
     def start(self, records: Records, instance: str) -> None:
         """Begin. `instance` names the store whose daemon this is: containers of other ones are left alone."""
-        self._records = records
-        self._containers = Containers(self._runtime, instance, self._changed)
-        self._thread.start()
+        self._keeper.start(records, instance)
 
     def want(self, model: str | None) -> None:
         """Which model is to be there; None gives the GPU back. What is being served is drained first."""
-        with self._changed:
-            if model == self._wanted:
+        with self._standing.changed:
+            if model == self._standing.wanted:
                 return
-            self._wanted = model
-            self._asleep = False
-            self._down_since = None if model is None else time.monotonic()
-            self._begin_anew()
+            self._standing.wanted = model
+            self._standing.asleep = False
+            self._standing.down_since = None if model is None else time.monotonic()
+            self._standing.begin_anew()
 
     @property
     def wanted(self) -> str | None:
         """The model that is to be there."""
-        return self._wanted
+        return self._standing.wanted
 
     @property
     def is_down(self) -> bool:
         """Whether no container of ours runs and none is to come."""
-        with self._changed:
-            nothing_wanted = self._wanted is None and self._state is ServerState.ABSENT
-            return nothing_wanted and self._running is None and not self._sleepers.models
+        with self._standing.changed:
+            nothing_wanted = self._standing.wanted is None and self._standing.state is ServerState.ABSENT
+            return nothing_wanted and self._standing.running is None and not self._keeper.sleeping
 
     def look_again(self) -> None:
         """Something has changed (an image, the cache, the memory): a start that was put off is tried now."""
-        with self._changed:
+        with self._standing.changed:
             self._planner.forgive()
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self._retry_at = None
-        self._strikes = 0
-        if self._state in _FAILED:
-            self._move(ServerState.ABSENT)
-        self._changed.notify_all()
+            self._standing.begin_anew()
 
     def serves(self, model: str) -> bool:
         """Whether the model is ready now."""
-        with self._changed:
-            return self._ready_for(model) is not None
+        with self._standing.changed:
+            return self._standing.ready_for(model) is not None
 
     def problem_of(self, model: str) -> Diagnosis | None:
         """Why a wanted model does not come, if it failed, was refused or is blocked."""
-        with self._changed:
-            if self._wanted != model or self._state in lifecycle.COMING:
+        with self._standing.changed:
+            if self._standing.wanted != model or self._standing.state in lifecycle.COMING:
                 return None
-            return None if self._state is ServerState.READY else self._diagnosis
+            return None if self._standing.state is ServerState.READY else self._standing.diagnosis
 
     @contextlib.contextmanager
     def lease(self, model: str, stop: Event, *, patience_s: float) -> Iterator[Endpoint]:
@@ -179,613 +106,87 @@ class ModelServer:
         try:
             yield endpoint
         finally:
-            with self._changed:
-                self._leases -= 1
-                self._last_lease = time.monotonic()
-                self._changed.notify_all()
+            with self._standing.changed:
+                self._standing.leases -= 1
+                self._standing.last_lease = time.monotonic()
+                self._standing.changed.notify_all()
 
     def _borrow(self, model: str, stop: Event, patience_s: float) -> Endpoint:
-        with self._changed:
+        with self._standing.changed:
             while True:
-                endpoint = self._ready_for(model)
+                endpoint = self._standing.ready_for(model)
                 if endpoint is not None:
-                    self._leases += 1
-                    self._last_lease = time.monotonic()
+                    self._standing.leases += 1
+                    self._standing.last_lease = time.monotonic()
                     return endpoint
-                if self._asleep:
-                    self._asleep = False
-                    self._down_since = time.monotonic()
-                    self._changed.notify_all()
+                if self._standing.asleep:
+                    self._standing.asleep = False
+                    self._standing.down_since = time.monotonic()
+                    self._standing.changed.notify_all()
                 self._refuse_if_vain(model, stop, patience_s)
-                self._changed.wait(_LEASE_STEP_S)
-
-    def _ready_for(self, model: str) -> Endpoint | None:
-        running = self._running
-        if self._state is not ServerState.READY or running is None or self._wanted != model:
-            return None
-        return running.endpoint if running.endpoint.model == model and self._doubt is None else None
+                self._standing.changed.wait(_LEASE_STEP_S)
 
     def _refuse_if_vain(self, model: str, stop: Event, patience_s: float) -> None:
-        if stop.is_set() or self._closing or self._turning_away:
+        if stop.is_set() or self._standing.closing or self._standing.turning_away:
             raise Stopped
-        if self._wanted is None:
+        if self._standing.wanted is None:
             raise ServerFault("the model server is switched off", hint="ocrd models start", lasting=True)
-        if self._wanted != model:
-            raise ServerFault(f"{self._wanted} is being served, not {model}")
-        if self._state in _FAILED:
-            lasting = self._is_lasting() or self._is_down_for(patience_s)
-            raise ServerFault(self._problem(), hint=self._hint(), lasting=lasting)
-        if self._is_down_for(patience_s):
+        if self._standing.wanted != model:
+            raise ServerFault(f"{self._standing.wanted} is being served, not {model}")
+        if self._standing.state in FAILED:
+            lasting = self._is_lasting() or self._standing.is_down_for(patience_s)
+            raise ServerFault(self._standing.problem, hint=self._standing.hint, lasting=lasting)
+        if self._standing.is_down_for(patience_s):
             raise ServerFault(f"the model server is not ready after {patience_s:g} s", lasting=True)
 
     def _is_lasting(self) -> bool:
         """Whether waiting is no use. A container engine that was never there may not be installed at all."""
-        if self._state is not ServerState.FAILED:
+        if self._standing.state is not ServerState.FAILED:
             return True
-        lost = self._diagnosis is not None and self._diagnosis.failure is Failure.ENGINE_UNAVAILABLE
-        return lost and not self._has_served
-
-    def _is_down_for(self, seconds: float) -> bool:
-        return self._down_since is not None and time.monotonic() - self._down_since >= seconds
+        lost = (
+            self._standing.diagnosis is not None
+            and self._standing.diagnosis.failure is Failure.ENGINE_UNAVAILABLE
+        )
+        return lost and not self._standing.has_served
 
     def turn_away(self) -> None:
         """Lend to nobody any more: who waits is Stopped at once; requests in hand are finished."""
-        with self._changed:
-            self._turning_away = True
-            self._changed.notify_all()
+        with self._standing.changed:
+            self._standing.turning_away = True
+            self._standing.changed.notify_all()
 
     def doubt(self, endpoint: Endpoint, fault: ServerFault) -> None:
         """A request found this server out of order: it is checked before anyone gets it again. If a known page was put
         to it already and did not come back (`fault.in_hand`), it is started anew."""
-        with self._changed:
-            if self._running is not None and self._running.endpoint == endpoint:
-                if self._doubt is None or fault.in_hand:
-                    self._doubt = fault
-                self._changed.notify_all()
+        with self._standing.changed:
+            if self._standing.running is not None and self._standing.running.endpoint == endpoint:
+                if self._standing.doubt is None or fault.in_hand:
+                    self._standing.doubt = fault
+                self._standing.changed.notify_all()
 
     def check_again(self) -> None:
         """The machine has slept: a server that was ready is put to the test before anyone gets it, a start that was put
         off is tried now."""
-        with self._changed:
-            if self._state is ServerState.READY and self._doubt is None:
-                self._doubt = ServerFault("the machine has slept")
-            elif self._state in _FAILED:
-                self._begin_anew()
-            self._changed.notify_all()
+        with self._standing.changed:
+            if self._standing.state is ServerState.READY and self._standing.doubt is None:
+                self._standing.doubt = ServerFault("the machine has slept")
+            elif self._standing.state in FAILED:
+                self._standing.begin_anew()
+            self._standing.changed.notify_all()
 
     @property
     def state(self) -> ServerState:
         """Where the server is."""
-        return self._state
+        return self._standing.state
 
     def facts(self) -> dict[str, Any]:
         """What `ocrd status` tells."""
-        with self._changed:
-            order, now = self._order, time.monotonic()
-            details = {} if order is None else order.details
-            running = self._running
-            ready = self._state is ServerState.READY
-            return {
-                "state": self._state.value,
-                "phase": self._phase(),
-                "eta_s": self._eta_s(now),
-                "phases": self._phases(),
-                "model": order.model if order is not None else self._wanted,
-                "wanted": self._wanted,
-                "url": running.endpoint.base_url if running is not None and ready else None,
-                "container": running.short_id if running is not None else None,
-                "image": details.get("image"),
-                "version": details.get("version"),
-                "plan": details.get("plan"),
-                "asleep": self._asleep,
-                "sleeping": self._sleepers.models,
-                "retry_in_s": None if self._retry_at is None else round(max(0.0, self._retry_at - now), 1),
-                "failure": self._diagnosis.failure.value if self._diagnosis and not ready else None,
-                "problem": self._problem() if self._diagnosis and not ready else "",
-                "hint": self._hint() if not ready else "",
-            }
-
-    def _phase(self) -> str | None:
-        if self._state is not ServerState.STARTING or self._startup is None:
-            return None
-        return self._startup.phase.value
-
-    def _phases(self) -> dict[str, float]:
-        """Seconds of each phase of the newest start."""
-        if self._startup is None:
-            return {}
-        spent = self._startup.durations(time.monotonic()).seconds
-        return {phase.value: round(seconds, 2) for phase, seconds in spent.items()}
-
-    def _eta_s(self, now: float) -> float | None:
-        if self._state is not ServerState.STARTING or self._startup is None or self._order is None:
-            return None
-        elapsed_s = self._startup.elapsed_in_phase(now)
-        left_s = eta_s(self._startup.phase, elapsed_s, self._order.learned, self._order.expected_s)
-        return None if left_s is None else round(left_s, 1)
-
-    def _problem(self) -> str:
-        return self._diagnosis.message if self._diagnosis is not None else "the model server is not there"
-
-    def _hint(self) -> str:
-        return self._diagnosis.hint if self._diagnosis is not None else ""
+        return self._standing.facts(self._keeper.sleeping)
 
     def close(self, *, keep: bool) -> None:
         """End the owner thread; `keep` leaves a server that is ready, or on its way, for the next daemon."""
-        with self._changed:
-            self._closing, self._keep = True, keep
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(self._patience.stop_s + self._patience.settle_s + 15.0)
+        with self._standing.changed:
+            self._standing.closing, self._standing.keep = True, keep
+            self._standing.changed.notify_all()
+        self._keeper.join()
         self._runtime.close()
-
-    # --- the owner thread -----------------------------------------------------------------------------------
-
-    def _own(self) -> None:
-        while True:
-            try:
-                if not self._step():
-                    return
-            except ContainerFault as fault:
-                self._lose(fault.diagnosis)
-            except Exception as err:  # the owner must outlive everything, or all waiters would sleep
-                log.exception("model_server_failed")
-                self._lose(
-                    Diagnosis(failure=Failure.EXITED, message=f"the model server's keeper failed: {err!r}")
-                )
-
-    def _step(self) -> bool:
-        """One thing to do; False when there will be nothing more."""
-        running = self._running
-        if self._closing:
-            if running is not None and not self._keep:
-                self._end_running()
-            self._sleepers.dismiss(stop_s=self._patience.stop_s)
-            return False
-        if running is None:
-            model = self._due()
-            if model is not None:
-                self._bring_up(model)
-            elif self._target is None:
-                self._send_all_away()
-        elif (
-            self._wanted != running.endpoint.model or self._state is not ServerState.READY or self._is_idle()
-        ):
-            self._end_running()  # also a start that was called off, even if it is wanted again by now
-        else:
-            self._watch(running)
-        return True
-
-    def _send_all_away(self) -> None:
-        """Nothing is wanted: nothing of ours stays on the GPU."""
-        self._sleepers.dismiss(stop_s=self._patience.stop_s)
-        if self._unclean:
-            self._containers.clear_away(keep=(), timeout_s=self._patience.stop_s)
-            self._unclean = False
-
-    @property
-    def _target(self) -> str | None:
-        """The model that is to be there: none while the server sleeps."""
-        return None if self._asleep else self._wanted
-
-    def _due(self) -> str | None:
-        """The model to start now; waits for a change, or for the time of the next try, if there is none."""
-        with self._changed:
-            model = self._target
-            if model is None and not self._unclean and not self._sleepers.models:
-                self._settle_down()
-                self._changed.wait_for(lambda: self._closing or self._target is not None)
-                return None
-            blocked = self._state is ServerState.BLOCKED and model == self._blocked
-            pause_s = 0.0 if self._retry_at is None else self._retry_at - time.monotonic()
-            if not blocked and pause_s <= 0:
-                return model
-            state = self._state
-            self._changed.wait_for(
-                lambda: self._closing or self._target != model or self._state is not state,
-                None if blocked else pause_s,
-            )
-            return None
-
-    def _settle_down(self) -> None:
-        if self._state in _FAILED or self._state is ServerState.PLANNING:
-            self._diagnosis = None
-            self._move(ServerState.ABSENT)
-
-    def _is_idle(self) -> bool:
-        limit = self._patience.idle_stop_s
-        with self._changed:
-            idle = not self._leases and time.monotonic() - self._last_lease > limit
-            self._asleep = bool(limit) and idle and self._state is ServerState.READY
-            return self._asleep
-
-    def _move(self, new: ServerState) -> None:
-        """Change the state, and wake everyone."""
-        with self._changed:
-            lifecycle.check_server_move(self._state, new)
-            self._state = new
-            if new is ServerState.READY:
-                self._down_since = None
-            elif self._down_since is None and self._wanted is not None and not self._asleep:
-                self._down_since = time.monotonic()
-            self._changed.notify_all()
-        log.debug("model_server", state=new)
-
-    # --- starting -------------------------------------------------------------------------------------------
-
-    def _bring_up(self, model: str) -> None:
-        began, started_at = time.monotonic(), datetime.now(UTC).timestamp()
-        if self._state is not ServerState.PLANNING:
-            self._move(ServerState.PLANNING)
-        if self._wake_up(model):
-            return
-        try:
-            order = self._start(model)
-            diagnosis = self._wait_until_ready(order)
-        except Refusal as refusal:
-            self._put_off(refusal)
-            return
-        except ContainerFault as fault:
-            diagnosis = fault.diagnosis
-        seconds = time.monotonic() - began
-        if diagnosis is not None:
-            if self._order is not None:
-                self._note(self._order, started_at, seconds, diagnosis)
-            self._fail(diagnosis)
-
-    def _wake_up(self, model: str) -> bool:
-        """Whether a server of the model slept, and was put to the test."""
-        began = time.monotonic()
-        sleeper = self._sleepers.wake(model, stop_s=self._patience.stop_s)
-        if sleeper is None:
-            return False
-        self._begin(sleeper.order)
-        self._running = sleeper.running
-        self._move(ServerState.CANARY)
-        diagnosis = self._examine(sleeper.running)
-        if diagnosis is not None and not self._closing:
-            self._sleepers.give_up(f"{model} does not read any more after it has slept")
-            self._fail(diagnosis)
-        elif not self._closing:
-            self._make_ready(sleeper.running)
-            log.info("model_woke_up", model=model, seconds=round(time.monotonic() - began, 1))
-        return True
-
-    def _start(self, model: str) -> StartOrder:
-        """Take over what runs, or start anew; then `_running` is set. Raises Refusal and ContainerFault."""
-        self._order = None
-        order = self._adopt(model)
-        if order is not None:
-            self._unclean = False
-            return order
-        cleared = self._containers.clear_away(keep=self._sleepers.ids, timeout_s=self._patience.stop_s)
-        self._unclean = False
-        if cleared:
-            self._settle(None)
-        order = self._plan(model)
-        self._begin(order)
-        free_before = self._planner.free_mib()
-        container_id = self._containers.make(order.spec)
-        self._move(ServerState.STARTING)
-        self._running = self._containers.start(container_id, model)
-        self._running.free_before = free_before
-        log.info("container_started", container=container_id[:12], model=model, image=order.image_id)
-        return order
-
-    def _plan(self, model: str) -> StartOrder:
-        """Raises Refusal. What keeps the memory may be a model that sleeps."""
-        try:
-            return self._planner.order(model)
-        except Refusal:
-            if not self._wake_nobody("there is no room beside a model that sleeps"):
-                raise
-            self._settle(None)
-            return self._planner.order(model)
-
-    def _wake_nobody(self, why: str) -> bool:
-        """Whether models slept, which are stopped now, as they will be from now on."""
-        if not self._sleepers.dismiss(stop_s=self._patience.stop_s):
-            return False
-        self._sleepers.give_up(why)
-        return True
-
-    def _adopt(self, model: str) -> StartOrder | None:
-        """A container of ours that runs and is what is wanted; all others are cleared away then."""
-        for container in self._containers.ours():
-            labels = container.labels
-            if not container.is_running or labels.get(MODEL_LABEL) != model:
-                continue
-            order = self._planner.recall(model, labels.get(SPEC_LABEL, ""))
-            if order is not None and container.host_port is not None:
-                self._containers.clear_away(keep=(container.id,), timeout_s=self._patience.stop_s)
-                self._begin(order)
-                self._running = self._containers.adopt(container, model)
-                if self._sleepers.enabled:
-                    rouse(self._running)
-                log.info("container_adopted", container=container.id[:12], model=model)
-                self._move(ServerState.STARTING)
-                return order
-        return None
-
-    def _begin(self, order: StartOrder) -> None:
-        with self._changed:
-            self._order = order
-            self._startup = StartupLog(time.monotonic())
-
-    def _put_off(self, refusal: Refusal) -> None:
-        with self._changed:
-            self._diagnosis = refusal.diagnosis
-            self._retry_at = time.monotonic() + self._patience.refused_s
-        log.error("model_refused", reason=str(refusal), hint=refusal.hint)
-        self._move(ServerState.REFUSED)
-
-    def _note(
-        self, order: StartOrder, started_at: float, seconds: float, diagnosis: Diagnosis | None
-    ) -> None:
-        details = dict(order.details)
-        if self._startup is not None:
-            details["phases"] = self._phases()
-            if diagnosis is not None:
-                details["log"] = self._startup.text[-_LOG_KEPT:]
-            measured = asdict(self._startup.measured)
-            details["measured"] = {name: value for name, value in measured.items() if value is not None}
-        assert self._records is not None, "given at the start"
-        self._records.note_start(
-            model=order.model,
-            image_id=order.image_id,
-            spec=order.spec.hash,
-            started_at=started_at,
-            seconds=seconds,
-            failure="" if diagnosis is None else diagnosis.failure.value,
-            message="" if diagnosis is None else diagnosis.message,
-            details=details,
-        )
-
-    def _wait_until_ready(self, order: StartOrder) -> Diagnosis | None:
-        """Follow the start; None when it is ready, or was called off."""
-        running, startup = self._running, self._startup
-        assert running is not None, "just started"
-        assert startup is not None, "made with the order"
-        began, started_at = time.monotonic(), datetime.now(UTC).timestamp()
-        with running.followed(startup):
-            while not running.answers():
-                if self._closing or self._wanted != order.model:
-                    return None
-                diagnosis = self._trouble(running, startup, began)
-                if diagnosis is not None:
-                    return diagnosis
-                with self._changed:
-                    self._changed.wait_for(lambda: running.has_ended or self._closing, _STEP_S)
-        self._move(ServerState.CANARY)
-        diagnosis = self._examine(running)
-        if diagnosis is not None or self._closing:
-            return None if self._closing else diagnosis
-        seconds = time.monotonic() - began
-        learned = self._planner.worked(order, startup, taken_mib=self._taken_mib(running))
-        self._note(replace(order, details={**order.details, **learned}), started_at, seconds, None)
-        self._make_ready(running)
-        log.info("model_ready", model=order.model, seconds=round(seconds, 1))
-        return None
-
-    def _taken_mib(self, running: Running) -> int | None:
-        free = None if running.free_before is None else self._planner.free_mib()
-        return None if free is None or running.free_before is None else max(0, running.free_before - free)
-
-    def _trouble(self, running: Running, startup: StartupLog, began: float) -> Diagnosis | None:
-        if running.has_ended:
-            return running.diagnose()
-        now, patience = time.monotonic(), self._patience
-        if now - max(began, startup.last_progress) > patience.stall_s:
-            message = f"no progress for {patience.stall_s:g} s while {startup.phase.value}"
-            return Diagnosis(failure=Failure.STALLED, message=message, hint=_SEE_LOG)
-        if now - began > patience.start_s:
-            message = f"not ready after {patience.start_s:g} s, still {startup.phase.value}"
-            return Diagnosis(failure=Failure.START_TIMEOUT, message=message, hint=_SEE_LOG)
-        return None
-
-    def _examine(self, running: Running) -> Diagnosis | None:
-        """Put the known page to it; None if that came back."""
-        try:
-            self._check(running.endpoint)
-        except ServerFault as fault:
-            return self._judge(running, fault)
-        return None
-
-    def _judge(self, running: Running, fault: ServerFault) -> Diagnosis:
-        """Why the known page did not come back."""
-        if running.has_ended or not running.is_alive():
-            return running.diagnose()
-        failure = Failure.CANARY_FAILED if fault.lasting else Failure.ENGINE_DIED
-        return Diagnosis(failure=failure, message=str(fault), hint=fault.hint)
-
-    def _make_ready(self, running: Running) -> None:
-        with self._changed:
-            self._has_served = True
-            running.ready_since = running.ready_since or time.monotonic()
-            self._doubt = None
-            self._diagnosis = None
-            self._last_lease = time.monotonic()
-        self._move(ServerState.READY)
-
-    # --- while it runs --------------------------------------------------------------------------------------
-
-    def _watch(self, running: Running) -> None:
-        """Wait until something is to be done about a server that is ready."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    self._closing
-                    or self._doubt is not None
-                    or running.has_ended
-                    or self._wanted != running.endpoint.model
-                ),
-                min(self._patience.look_s, self._patience.idle_stop_s or self._patience.look_s),
-            )
-            doubt = self._doubt
-            if time.monotonic() - running.ready_since > self._patience.good_s:
-                self._strikes = 0
-        if running.has_ended:
-            self._fail(running.diagnose())
-        elif doubt is not None:
-            self._move(ServerState.CANARY)
-            diagnosis = self._judge(running, doubt) if doubt.in_hand else self._examine(running)
-            if self._closing:
-                return  # the check was broken off; the next daemon makes its own
-            if diagnosis is not None:
-                self._fail(diagnosis)
-            else:
-                self._make_ready(running)
-        else:
-            self._look_at(running)
-            self._yield_if_crowded()
-
-    def _yield_if_crowded(self) -> None:
-        """Give the GPU to another program that has filled it, and look from time to time whether there is room again."""
-        free = self._planner.free_mib() if self._yield_below_mib else None
-        crowded = free is not None and free < self._yield_below_mib
-        self._crowded = self._crowded + 1 if crowded else 0
-        if self._crowded < _CROWDED_LOOKS or self._closing:
-            return
-        self._crowded = 0
-        self._end_running()
-        message = f"another program needs the GPU: {free} MiB were free, [server] yield_below_mib is {self._yield_below_mib}"
-        self._move(ServerState.PLANNING)
-        self._put_off(Refusal(Diagnosis(failure=Failure.VRAM_BUSY, message=message, hint=_YIELDED)))
-
-    def _look_at(self, running: Running) -> None:
-        """Without the container engine a server may well go on; what counts is whether it answers."""
-        try:
-            running.is_alive()
-        except ContainerFault:
-            if not is_healthy(running.endpoint.base_url):
-                raise
-
-    # --- failing --------------------------------------------------------------------------------------------
-
-    def _fail(self, diagnosis: Diagnosis) -> None:
-        """Clear away what is left of the container, and decide what comes next."""
-        running, self._running = self._running, None
-        model = self._wanted
-        if running is not None:
-            model = running.endpoint.model
-            try:
-                running.remove(self._patience.stop_s)
-            except ContainerFault:
-                self._unclean = (
-                    True  # then it is cleared away before the next start, or when nothing is wanted
-                )
-        if diagnosis.failure not in lifecycle.UNCOUNTED:
-            self._strikes += 1
-        smaller = model is not None and self._step_down(model, diagnosis)
-        verdict = lifecycle.after_failure(
-            diagnosis.failure,
-            strikes=self._strikes,
-            smaller_plan=smaller,
-            was_ready=running is not None and running.ready_since > 0,
-        )
-        with self._changed:
-            self._diagnosis = diagnosis
-            self._doubt = None
-            blocked = verdict.state is ServerState.BLOCKED
-            self._blocked = model if blocked else None
-            self._retry_at = None if blocked else time.monotonic() + verdict.pause_s
-        log.error(
-            "model_failed",
-            model=model,
-            failure=diagnosis.failure,
-            reason=diagnosis.message,
-            hint=diagnosis.hint or None,
-            retry_in_s=None if blocked else verdict.pause_s,
-        )
-        self._move(verdict.state)
-
-    def _step_down(self, model: str, diagnosis: Diagnosis) -> bool:
-        """Whether another start may go better: with the memory of models that sleep, or with a smaller plan."""
-        crowded = diagnosis.failure in lifecycle.STEPS_DOWN
-        if crowded and self._wake_nobody("a model did not start beside one that sleeps"):
-            return True
-        return self._planner.step_down(model, diagnosis)
-
-    def _lose(self, diagnosis: Diagnosis) -> None:
-        """The container engine does not answer: what runs is looked for again when it does."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.release()
-        self._sleepers.forget()
-        self._unclean = True
-        with self._changed:
-            repeated = self._diagnosis is not None and self._diagnosis.message == diagnosis.message
-            self._diagnosis = diagnosis
-            self._doubt = None
-            self._retry_at = time.monotonic() + lifecycle.FIRST_PAUSE_S
-            self._down_since = self._down_since or time.monotonic()
-            self._state = ServerState.FAILED  # from wherever it was: nothing is known any more
-            self._changed.notify_all()
-        if not repeated:
-            log.error(
-                "container_engine_lost",
-                reason=diagnosis.message,
-                hint=diagnosis.hint or None,
-                container=None if running is None else running.short_id,
-            )
-
-    # --- ending ---------------------------------------------------------------------------------------------
-
-    def _end_running(self) -> None:
-        """Drain, stop, and wait until the memory is back."""
-        running = self._running
-        assert running is not None, "called for what runs"
-        if self._state is ServerState.READY:
-            self._move(ServerState.DRAINING)
-            self._drain(running)
-        self._move(ServerState.STOPPING)
-        sleeps = self._lay_down(running)
-        if not sleeps:
-            log.info("container_stopping", container=running.short_id, model=running.endpoint.model)
-            running.remove(self._patience.stop_s)
-        with self._changed:
-            self._running = None
-            self._order = None
-        self._move(ServerState.SETTLING)
-        if not sleeps:
-            self._settle(running.free_before)
-        self._move(ServerState.ABSENT)
-
-    def _lay_down(self, running: Running) -> bool:
-        """Whether a server that was ready sleeps now, because another model has its turn."""
-        order, follows = self._order, self._wanted not in {None, running.endpoint.model}
-        if order is None or not follows or self._asleep or self._closing or not running.ready_since:
-            return False
-        with self._changed:
-            if self._leases:  # asleep in the middle of a page, it would lose the GPU
-                return False
-        return self._sleepers.lay_down(running, order, self._planner.free_mib)
-
-    def _drain(self, running: Running) -> None:
-        with self._changed:
-            self._changed.wait_for(
-                lambda: not self._leases or running.has_ended or self._closing, self._patience.drain_s
-            )
-
-    def _settle(self, free_before: int | None) -> None:
-        """The driver gives memory back after the process has ended; a start before that gets too little. Until as much
-        is free as before, or nothing changes any more."""
-        deadline, last, same = time.monotonic() + self._patience.settle_s, -1, 0
-        while time.monotonic() < deadline and same < _PLATEAU:
-            free = self._planner.free_mib()
-            if free is None or (free_before is not None and free >= free_before - _SETTLED_MIB):
-                return
-            same = same + 1 if free == last else 0
-            last = free
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, 0.5)
-
-
-_SEE_LOG = "see its log: docker logs, or a longer [server] start_timeout_s"
-_YIELDED = "close that program, or set [server] yield_below_mib to 0; ocrd looks again every minute"
-_CROWDED_LOOKS = 2
-"""In a row, five seconds apart: a program that starts may take more for a moment."""
-_PLATEAU = 10
-"""Looks in a row, each half a second after the other, that find the same: nothing more will come back."""
-_SETTLED_MIB = 128
-"""Memory that other programs may have taken meanwhile."""

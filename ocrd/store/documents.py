@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ _READ_OF_TWINS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A file as intake saw it. `pages` is 0 and `sha256` may be empty if it was rejected."""
+    """A file as intake saw it. There are no `pages`, and `sha256` may be empty, if it was rejected."""
 
     inbox: str
     path: bytes
@@ -77,7 +77,8 @@ class Arrival:
     media_type: MediaType | None
     size: int
     mtime_ns: int
-    pages: int = 0
+    pages: Sequence[int] = ()
+    """The numbers of those that are to be read, counted from 1."""
     priority: int = 0
     """Documents with a higher one are claimed first."""
     rejected: tuple[ReasonCode, str, str] | None = None
@@ -177,7 +178,7 @@ class DocumentStore:
                 size=arrival.size,
                 mtime_ns=arrival.mtime_ns,
                 state=state,
-                pages=arrival.pages,
+                pages=len(arrival.pages),
                 priority=arrival.priority,
                 created_at=self._now(),
             )
@@ -336,17 +337,16 @@ class DocumentStore:
                     media_type=arrival.media_type or "",
                     size=arrival.size,
                     mtime_ns=arrival.mtime_ns,
-                    pages=arrival.pages,
+                    pages=len(arrival.pages),
                 )
                 .returning(documents)
             ).one()
             self._insert_pages(tx, document_id, arrival.pages)
-            return _job(row, arrival.pages)
+            return _job(row, len(arrival.pages))
 
-    def _insert_pages(self, tx: Connection, document_id: int, number_of_pages: int) -> None:
+    def _insert_pages(self, tx: Connection, document_id: int, numbers: Iterable[int]) -> None:
         rows = [
-            {"document_id": document_id, "number": number, "state": PageState.PENDING}
-            for number in range(1, number_of_pages + 1)
+            {"document_id": document_id, "number": number, "state": PageState.PENDING} for number in numbers
         ]
         if rows:
             tx.execute(insert(pages), rows)

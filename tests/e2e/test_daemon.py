@@ -245,6 +245,7 @@ def test_an_inbox_that_vanishes_and_returns_is_watched_again(ocrd: Ocrd) -> None
     ocrd.inbox.mkdir()
     paper.write_png(ocrd.inbox / "page.png", "Back again")
     ocrd.await_state("page.png", "done")
+    assert "Back again" in ocrd.text("page.png")
     wait_until(lambda: ocrd.status()["daemon"]["inboxes"][0]["mode"] == "events", "events are watched again")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support import paper
 from support.running import Ocrd, wait_until
 
@@ -71,6 +72,38 @@ def test_the_reason_that_has_no_room_beside_its_document_is_written_later(ocrd: 
     assert "damaged" in (ocrd.inbox / "torn.pdf.ocrd-error.txt").read_text()
     assert ocrd.leftovers() == []
     assert ocrd.stop() == 0
+
+
+def test_pages_that_wait_to_be_read_keep_to_their_space(ocrd: Ocrd) -> None:
+    """Twelve pages of 8 MB, of which without the limit ten wait for a slow engine at once."""
+    budget_mib = 30
+    ocrd.env["OCRD_LIMITS__TEMP_MIB"] = str(budget_mib)
+    ocrd.env["OCRD_LIMITS__PAGE_MEGAPIXELS"] = "9"
+    pages = [Image.new("L", (2400, 3400), 255) for _ in range(12)]
+    for number, page in enumerate(pages):
+        page.paste(paper.draw(f"Page {number}"), (100, 300))
+    pages[0].save(ocrd.inbox / "large.tif", save_all=True, append_images=pages[1:])
+    most = 0
+    ocrd.start()
+
+    def is_finished() -> bool:
+        nonlocal most
+        most = max(most, folder_bytes(ocrd.state / "work"))
+        return bool(ocrd.events("document_finished"))
+
+    wait_until(is_finished, "all pages are settled", deadline_s=120)
+    assert 8 * MIB < most <= budget_mib * MIB
+    assert ocrd.stop() == 0
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the files of a folder take, as far as they are there while they are counted."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                total += entry.stat().st_size
+    return total
 
 
 def test_a_run_once_on_a_full_store_ends_with_a_reason(ocrd: Ocrd) -> None:

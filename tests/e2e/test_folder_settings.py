@@ -46,3 +46,35 @@ def test_a_wrong_file_is_told_by_status(ocrd: Ocrd) -> None:
     wait_until(lambda: ocrd.status()["daemon"]["folder_problems"], "status tells it")
     assert "NOT AS SET" in ocrd.command("status").stdout
     assert ocrd.stop() == 0
+
+
+def test_only_the_pages_that_are_asked_for_are_read_and_they_keep_their_numbers(ocrd: Ocrd) -> None:
+    (ocrd.inbox / "some").mkdir()
+    (ocrd.inbox / "some" / ".ocrd.toml").write_text('pages = "2,4-"\n')
+    (ocrd.inbox / "none").mkdir()
+    (ocrd.inbox / "none" / ".ocrd.toml").write_text('pages = "9-"\n')
+    texts = ["First", "Second", "Third", "Fourth", "Fifth"]
+    for folder in ("some", "none"):
+        paper.write_pdf(ocrd.inbox / folder / "five.pdf", *texts)
+    paper.write_pdf(ocrd.inbox / "five.pdf", *texts)
+    done = ocrd.run_once("--pages", "-1")
+    assert done.returncode == 1
+    assert ocrd.text("five.pdf").split() == ["First"]
+    assert ocrd.text("some/five.pdf").split() == ["Second", "Fourth", "Fifth"]
+    assert [page["number"] for page in ocrd.show("some/five.pdf")["page_list"]] == [2, 4, 5]
+    refused = ocrd.jobs()["none/five.pdf"]
+    assert (refused["state"], refused["reason_code"]) == ("rejected", "pages_not_there")
+    assert "it ends with page 5" in (ocrd.inbox / "none" / "five.pdf.ocrd-error.txt").read_text()
+
+
+def test_pages_that_are_there_after_a_change_are_read_on_a_retry(ocrd: Ocrd) -> None:
+    said = ocrd.inbox / ".ocrd.toml"
+    said.write_text('pages = "9-"\n')
+    paper.write_pdf(ocrd.inbox / "two.pdf", "First", "Second")
+    ocrd.start()
+    ocrd.await_state("two.pdf", "rejected")
+    said.write_text('pages = "2"\n')
+    assert ocrd.command("retry", str(ocrd.inbox / "two.pdf")).returncode == 0
+    ocrd.await_state("two.pdf", "done")
+    assert ocrd.text("two.pdf").split() == ["Second"]
+    assert ocrd.stop() == 0

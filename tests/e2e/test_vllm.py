@@ -114,6 +114,8 @@ def check_page(number: int, row: dict[str, Any], text: list[str], behaviour: Any
 def test_a_server_that_goes_away_pauses_the_queue_and_coming_back_it_goes_on(ocrd: Ocrd) -> None:
     with FakeVllm(decode_tps=600, max_num_seqs=2) as fake:
         ocrd.env["OCRD_VLLM__BASE_URL"] = fake.base_url
+        # On a busy machine a page takes longer than 5 s, and is rightly blamed for that; here nobody is to be.
+        ocrd.env["OCRD_VLLM__PAGE_TIMEOUT_S"] = "60"
         write_pdf(ocrd.inbox / "scan.pdf", range(12), dpi=100)
         ocrd.start("--engine", "vllm")
         wait_until(lambda: ocrd.status()["pages"]["done"] >= 2, "the first pages")
@@ -126,9 +128,11 @@ def test_a_server_that_goes_away_pauses_the_queue_and_coming_back_it_goes_on(ocr
         assert [page[0] for page in pages_of(ocrd, "scan.pdf")] == [
             page_lines(number)[0] for number in range(12)
         ]
-        assert all(len(page["attempts"]) == 1 for page in ocrd.show("scan.pdf")["page_list"]), (
-            "no page is blamed"
-        )
+        tries = [
+            [(one["verdict"], one["engine"], one["reason"]) for one in page["attempts"]]
+            for page in ocrd.show("scan.pdf")["page_list"]
+        ]
+        assert [one for one in tries if len(one) != 1] == [], "no page is blamed"
         ready = wait_until(
             lambda: ocrd.status()["server"]["state"] == "ready" and ocrd.status(), "the server is shown"
         )

@@ -27,7 +27,10 @@ from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 MUTANTS = int(os.environ.get("OCRD_TEST_MUTANTS", "2000"))
 SEED = int(os.environ.get("OCRD_TEST_SEED", "20261123"))
 THROUGH_THE_DAEMON = max(MUTANTS // 20, 1)
-POLICY = RenderPolicy(dpi=50, min_dpi=20, page_timeout_s=10.0, memory_mib=512, max_pages=20)
+MOST_MIB = 512
+"""What no child may ever have. Their limit is a MiB below, for what the kernel says of an ended process is off: of twelve that
+had 371,908 KiB each, by /proc/self/status, it said 371,836 to 372,092."""
+POLICY = RenderPolicy(dpi=50, min_dpi=20, page_timeout_s=10.0, memory_mib=MOST_MIB - 1, max_pages=20)
 LIMIT_S = 60.0
 """For one document with up to two pages, each once in a window and once alone, and a child that is started anew."""
 
@@ -107,7 +110,7 @@ def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
     finally:
         desk.rasterizer.close()
     assert desk.problems == []
-    assert largest_child_kib() <= max(POLICY.memory_mib * 1024, largest_before)
+    assert largest_child_kib() <= max(MOST_MIB * 1024, largest_before)
     assert children() == before, "a child that nobody waits for"
     assert sum(desk.outcomes.values()) == MUTANTS
     assert list(desk.images.iterdir()) == [], "images that nobody owns"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocrd.serving.hf_cache import CacheState
+from ocrd.serving.hf_cache.cached_model import CacheState
 
 MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 REVISION = "895c3a49bc3fa70a340399125c650a463535e71c"

@@ -56,6 +56,7 @@ class Servers:
             "HF_HUB_OFFLINE": "1",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_NO_USAGE_STATS": "1",
+            "TMPDIR": str(self._logs),  # it leaves sockets and folders there
         }
         with log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -78,8 +78,8 @@ class Stores:
         return [row[0] for row in self.rows(query, document_id)]
 
 
-def arrival(name: str = "scan.pdf", content: str = "scan", **changes: Any) -> Arrival:
-    """A file as intake sees it: three pages of PDF unless told otherwise."""
+def arrival(name: str = "scan.pdf", content: str = "scan", *, pages: int = 3, **changes: Any) -> Arrival:
+    """A file as intake sees it: a PDF of so many pages, all to be read, unless told otherwise."""
     values: dict[str, Any] = {
         "inbox": INBOX,
         "path": f"{INBOX}/{name}".encode(),
@@ -89,7 +89,7 @@ def arrival(name: str = "scan.pdf", content: str = "scan", **changes: Any) -> Ar
         "media_type": MediaType.PDF,
         "size": len(content),
         "mtime_ns": 1_700_000_000_000_000_000,
-        "pages": 3,
+        "pages": range(1, pages + 1),
     }
     return Arrival(**{**values, **changes})
 

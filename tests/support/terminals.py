@@ -33,7 +33,8 @@ class Terminal:
         self._set_size(columns, lines)
         self.process = subprocess.Popen(
             argv,
-            env=env | {"TERM": "xterm-256color", "LANG": "C.UTF-8"},
+            env={key: value for key, value in env.items() if key not in {"COLUMNS", "LINES"}}
+            | {"TERM": "xterm-256color", "LANG": "C.UTF-8"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -57,7 +58,10 @@ class Terminal:
         """Read what the program says until the condition holds."""
         end = time.monotonic() + DEADLINE_S
         while not condition():
-            assert time.monotonic() < end, f"waited in vain: {what}\n{self.text}"
+            ended = self.process.poll()
+            assert time.monotonic() < end, (
+                f"waited in vain: {what}; exit code {ended}\n{self.text}\n{self.said[-2000:]!r}"
+            )
             self._read(0.1)
 
     def end(self) -> int:

@@ -561,9 +561,20 @@ def test_a_document_is_cancelled_at_once(filled: Cli) -> None:
     assert states(filled)[3] == "cancelled"
 
 
-@pytest.mark.parametrize("line", ["retry 4", "cancel 1", "retry 5", "cancel 5", "retry /inbox/none.pdf"])
-def test_what_cannot_be_done_ends_with_1(filled: Cli, line: str) -> None:
-    filled.run(line, code=1)
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("retry 4", "document 4 is not finished yet, so there is nothing to retry"),
+        ("cancel 1", "document 1 is done already: done.pdf"),
+        ("retry 5", "there is no document 5; see: ocrd jobs"),
+        ("cancel 5", "there is no document 5; see: ocrd jobs"),
+        ("retry /inbox/none.pdf", "there is no document /inbox/none.pdf; see: ocrd jobs"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_1_and_why(filled: Cli, line: str, why: str) -> None:
+    before = states(filled)
+    assert filled.run(line, code=1).stdout == why + "\n"
+    assert states(filled) == before
 
 
 def test_a_number_that_no_store_can_hold_harms_nobody(filled: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import stat
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from ocrd.cli import (
     doctor_docker,
+    doctor_engine,
     doctor_folders,
     doctor_machine,
     doctor_models,
@@ -33,6 +35,7 @@ from ocrd.domain.planning import Card
 from ocrd.domain.serving import ContainerEngine
 from ocrd.host.machine import Door, Probe
 from ocrd.host.systemd import Kind
+from ocrd.settings import Settings
 
 
 def results(findings: Iterable[Finding]) -> list[tuple[str, str]]:
@@ -429,6 +432,37 @@ def test_figures_without_the_extra_are_a_failure() -> None:
     finding = doctor_service.judge_metrics("127.0.0.1:9464", has_extra=False)
     assert finding.result == FAILURE
     assert "pip install 'prometheus-client" in finding.fix
+
+
+# --- formats and folders that the settings ask for ----------------------------------------------------------
+
+
+def test_a_searchable_pdf_is_told_where_it_is_asked_for() -> None:
+    assert list(doctor_engine.look_at_formats(Settings())) == []
+    asked = Settings().with_value("output", "formats", ["txt", "pdf"], "here")
+    assert results(doctor_engine.look_at_formats(asked, lambda name: name)) == [("formats", OK)]
+    (finding,) = doctor_engine.look_at_formats(asked, lambda name: None if name == "img2pdf" else name)
+    assert (finding.check, finding.result) == ("formats", FAILURE)
+    assert "img2pdf is not installed" in finding.message
+    assert finding.fix
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_folder_that_originals_go_to_is_tried(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "archive"
+    if is_there:
+        folder.mkdir()
+    settings = Settings().with_value("after", "done", f"move:{folder}", "here")
+    (finding,) = doctor_folders.look_at_after(settings)
+    assert (finding.check, finding.result) == ("after", OK if is_there else WARNING)
+    assert str(folder) in finding.message + finding.fix
+    assert not is_there or os.listdir(folder) == [], "nothing is left"
+
+
+def test_a_folder_below_the_inbox_is_made_when_it_is_needed() -> None:
+    assert (
+        list(doctor_folders.look_at_after(Settings().with_value("after", "done", "move:done", "here"))) == []
+    )
 
 
 # --- steps --------------------------------------------------------------------------------------------------

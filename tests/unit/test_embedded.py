@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -381,12 +382,38 @@ def test_two_workers_read_two_pages_at_once(tmp_path: Path) -> None:
     assert [" ".join(result.text.split()) for result in results] == list(LINES)
 
 
+def sample(name: str) -> Image.Image:
+    with Image.open(Path(__file__).parents[2] / "samples" / "documents" / name) as image:
+        return image.convert("L")
+
+
+def test_of_a_double_page_the_left_one_is_read_first(recognizer: EmbeddedRecognizer, tmp_path: Path) -> None:
+    pages = sample("letter_ru.png"), sample("letter_en.jpg")
+    double = Image.new("L", (sum(page.width for page in pages), max(page.height for page in pages)), 250)
+    double.paste(pages[0], (0, 0))
+    double.paste(pages[1], (pages[0].width, 0))
+    text = read(recognizer, page_of(double, tmp_path)).text
+    left, right = text.split("Harrow & Finch")
+    russian, english = (re.findall(rf"[{letters}]{{4,}}", text) for letters in ("а-яА-Я", "a-zA-Z"))
+    assert min(len(russian), len(english)) > 80
+    assert re.findall(r"[а-яА-Я]{4,}", left) == russian
+    assert len(re.findall(r"[a-zA-Z]{4,}", right)) > 0.97 * len(english)
+
+
+def test_a_receipt_of_two_metres_is_read_to_its_end(recognizer: EmbeddedRecognizer, tmp_path: Path) -> None:
+    receipt = sample("папка/счёт за март.png")
+    long = Image.new("L", (receipt.width, 24 * receipt.height), 250)
+    for number in range(24):
+        long.paste(receipt, (0, number * receipt.height))
+    assert long.height / DPI * 2.54 > 200
+    assert read(recognizer, page_of(long, tmp_path)).text.count("Уха рыбацкая") == 24
+
+
 @pytest.mark.parametrize("degrees", [-3.0, 7.0])
 def test_a_page_that_lies_askew_is_straightened_and_its_boxes_stand_on_it_as_it_lies(
     recognizer: EmbeddedRecognizer, tmp_path: Path, degrees: float
 ) -> None:
-    with Image.open(Path(__file__).parents[2] / "samples" / "documents" / "letter_en.jpg") as letter:
-        askew = letter.convert("L").rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=250)
+    askew = sample("letter_en.jpg").rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=250)
     found = read(recognizer, page_of(askew, tmp_path))
     assert "Harrow" in found.text
     assert any("askew" in note for note in found.notes)

@@ -19,12 +19,14 @@ from support import hf_caches
 from support.hf_caches import BROKEN, INDEX, LONG_AGO, MODEL, OLDER, REVISION, SHARDS, Case, Repository
 from support.users import unprivileged
 
-from ocrd.serving import hf_cache
-from ocrd.serving.hf_cache import CachedModel, CacheState, CacheUnreadable, MissingFile, Prunable
+from ocrd.serving.hf_cache.cached_model import CachedModel, CacheState, MissingFile, servable
+from ocrd.serving.hf_cache.inspection import inspect_cache, inspect_model, spelling
+from ocrd.serving.hf_cache.layout import CacheUnreadable, hub_folder
+from ocrd.serving.hf_cache.pruning import Prunable, prunable, prune
 
 
 def inspect(repository: Repository) -> CachedModel:
-    return hf_cache.inspect_model(str(repository.hub), repository.model)
+    return inspect_model(str(repository.hub), repository.model)
 
 
 @pytest.fixture
@@ -53,10 +55,10 @@ def test_a_whole_model_is_complete(whole: Repository) -> None:
 
 def test_a_name_in_another_case_is_spelled_right(whole: Repository, tmp_path: Path) -> None:
     hub, other = str(whole.hub), whole.model.upper()
-    assert hf_cache.spelling(hub, other) == hf_cache.spelling(hub, whole.model) == whole.model
-    assert hf_cache.spelling(hub, "nobody/nothing") == "nobody/nothing"
-    assert hf_cache.spelling(str(tmp_path / "nowhere"), other) == other
-    found = hf_cache.inspect_model(hub, other)
+    assert spelling(hub, other) == spelling(hub, whole.model) == whole.model
+    assert spelling(hub, "nobody/nothing") == "nobody/nothing"
+    assert spelling(str(tmp_path / "nowhere"), other) == other
+    found = inspect_model(hub, other)
     assert found.state is CacheState.INCOMPLETE
     assert found.hint == f"write it so: {whole.model}"
 
@@ -205,7 +207,7 @@ def test_a_listed_file_of_weights_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["Qwen/absent", "gpt2"])
 def test_a_model_that_is_not_there(whole: Repository, model: str) -> None:
-    found = hf_cache.inspect_model(str(whole.hub), model)
+    found = inspect_model(str(whole.hub), model)
     assert found.state is CacheState.INCOMPLETE
     assert "not in the cache" in found.reason
     assert f"hf download {model}" in found.hint
@@ -213,7 +215,7 @@ def test_a_model_that_is_not_there(whole: Repository, model: str) -> None:
 
 @pytest.mark.parametrize("model", ["", "../x", "/etc", "a/b/c", "a\0b", "a b"])
 def test_a_name_that_is_none(whole: Repository, model: str) -> None:
-    assert "no name of a Hugging Face model" in hf_cache.inspect_model(str(whole.hub), model).reason
+    assert "no name of a Hugging Face model" in inspect_model(str(whole.hub), model).reason
 
 
 def test_without_a_ref_the_only_snapshot_is_taken(tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def test_a_folder_that_may_not_be_read_is_a_reason(open_folder: Path) -> None:
     whole.blobs.chmod(0)
     with unprivileged():
         found = inspect(whole)
-        waste = hf_cache.prunable(str(whole.hub))
+        waste = prunable(str(whole.hub))
     whole.blobs.chmod(0o755)
     assert found.state is CacheState.DAMAGED
     assert "cannot be read: Permission denied" in found.reason
@@ -276,7 +278,7 @@ def test_a_cache_that_may_not_be_read_is_an_error(open_folder: Path) -> None:
     whole = hf_caches.make(open_folder / "hub")
     whole.hub.chmod(0)
     with unprivileged(), pytest.raises(CacheUnreadable, match="Permission denied"):
-        hf_cache.inspect_cache(str(whole.hub))
+        inspect_cache(str(whole.hub))
     whole.hub.chmod(0o755)
 
 
@@ -307,7 +309,7 @@ def test_the_cache_lists_models_only(tmp_path: Path) -> None:
     for name in ("datasets--org--pages", "spaces--org--demo", ".locks", "models--bad name", "version.txt"):
         (tmp_path / name).mkdir()
     (tmp_path / "models--org--file").write_text("")
-    found = hf_cache.inspect_cache(str(tmp_path))
+    found = inspect_cache(str(tmp_path))
     assert [(one.model, one.state) for one in found] == [
         (MODEL, CacheState.COMPLETE),
         ("gpt2", CacheState.INCOMPLETE),
@@ -315,10 +317,10 @@ def test_the_cache_lists_models_only(tmp_path: Path) -> None:
 
 
 def test_no_cache_at_all(tmp_path: Path) -> None:
-    assert hf_cache.inspect_cache(str(tmp_path / "nowhere")) == []
+    assert inspect_cache(str(tmp_path / "nowhere")) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheUnreadable, match="file cannot be read"):
-        hf_cache.inspect_cache(str(tmp_path / "file"))
+        inspect_cache(str(tmp_path / "file"))
 
 
 # --- only headers are read ----------------------------------------------------------------------------------
@@ -439,9 +441,9 @@ def test_every_truncation_is_found(tmp_path_factory: pytest.TempPathFactory, cut
 
 def test_an_architecture_that_the_image_does_not_know(whole: Repository) -> None:
     found = inspect(whole)
-    assert hf_cache.servable(found, {"HfMoondream"}) == found
-    assert hf_cache.servable(found, frozenset()) == found
-    refused = hf_cache.servable(found, {"Qwen2VLForConditionalGeneration"})
+    assert servable(found, {"HfMoondream"}) == found
+    assert servable(found, frozenset()) == found
+    refused = servable(found, {"Qwen2VLForConditionalGeneration"})
     assert refused.state is CacheState.UNSERVABLE
     assert "no version of vLLM is known to have the architecture Qwen2VL" in refused.reason
     assert refused.hint
@@ -450,13 +452,13 @@ def test_an_architecture_that_the_image_does_not_know(whole: Repository) -> None
 def test_a_model_without_an_architecture(whole: Repository) -> None:
     whole.remove("config.json")
     whole.add("config.json", b'{"architectures": []}')
-    refused = hf_cache.servable(inspect(whole), {"HfMoondream"})
+    refused = servable(inspect(whole), {"HfMoondream"})
     assert (refused.state, "names no architecture" in refused.reason) == (CacheState.UNSERVABLE, True)
 
 
 def test_a_broken_model_stays_broken(whole: Repository) -> None:
     whole.remove("config.json")
-    assert hf_cache.servable(inspect(whole), {"HfMoondream"}).state is CacheState.INCOMPLETE
+    assert servable(inspect(whole), {"HfMoondream"}).state is CacheState.INCOMPLETE
 
 
 # --- where it is --------------------------------------------------------------------------------------------
@@ -476,7 +478,7 @@ def test_a_broken_model_stays_broken(whole: Repository) -> None:
     ],
 )
 def test_where_the_cache_is(setting: str, env: dict[str, str], expected: str) -> None:
-    assert hf_cache.hub_folder(setting, env) == expected
+    assert hub_folder(setting, env) == expected
 
 
 # --- deletion -----------------------------------------------------------------------------------------------
@@ -503,8 +505,8 @@ def tree(folder: Path) -> set[str]:
 def test_exactly_the_waste_is_deleted(whole: Repository) -> None:
     before = tree(whole.hub)
     waste = add_waste(whole)
-    assert hf_cache.prunable(str(whole.hub)) == waste
-    done = hf_cache.prune(str(whole.hub), waste)
+    assert prunable(str(whole.hub)) == waste
+    done = prune(str(whole.hub), waste)
     assert (done.freed_bytes, done.deleted, done.kept) == (80, tuple(one.path for one in waste), ())
     assert tree(whole.hub) == before
     assert inspect(whole).state is CacheState.COMPLETE
@@ -513,7 +515,7 @@ def test_exactly_the_waste_is_deleted(whole: Repository) -> None:
 def test_what_is_young_stays(whole: Repository) -> None:
     (whole.blobs / "abc.01234567.incomplete").write_bytes(b"x")
     (whole.blobs / "abc").write_bytes(b"x")
-    assert hf_cache.prunable(str(whole.hub)) == []
+    assert prunable(str(whole.hub)) == []
 
 
 def test_what_a_download_holds_stays(whole: Repository) -> None:
@@ -522,14 +524,14 @@ def test_what_a_download_holds_stays(whole: Repository) -> None:
     locks.mkdir(parents=True)
     with (locks / ("a" * 64 + ".lock")).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert hf_cache.prunable(str(whole.hub)) == waste[1:]
+        assert prunable(str(whole.hub)) == waste[1:]
 
 
 def test_what_changed_since_it_was_shown_stays(whole: Repository) -> None:
     waste = add_waste(whole)
     Path(waste[0].path).write_bytes(b"goes on")
     whole.link("late.json", "b" * 64)
-    done = hf_cache.prune(str(whole.hub), waste)
+    done = prune(str(whole.hub), waste)
     assert (done.freed_bytes, done.deleted, len(done.kept)) == (0, (), 2)
     assert all(Path(one.path).exists() for one in waste)
 
@@ -539,7 +541,7 @@ def test_what_was_never_shown_stays(whole: Repository, tmp_path: Path) -> None:
     mine.write_bytes(b"x")
     blob = whole.blob(SHARDS[0])
     wanted = [Prunable(str(mine), 1, "asked"), Prunable(str(blob), blob.stat().st_size, "asked")]
-    assert hf_cache.prune(str(whole.hub), wanted).deleted == ()
+    assert prune(str(whole.hub), wanted).deleted == ()
     assert mine.exists()
     assert blob.exists()
 
@@ -548,13 +550,13 @@ def test_snapshots_of_plain_files_and_hard_links_keep_their_blobs(whole: Reposit
     blob = whole.blob(SHARDS[0])
     (whole.snapshot / SHARDS[0]).unlink()
     os.link(blob, whole.snapshot / SHARDS[0])
-    assert hf_cache.prunable(str(whole.hub)) == []
+    assert prunable(str(whole.hub)) == []
 
 
 def test_blobs_of_other_snapshots_stay(tmp_path: Path) -> None:
     hf_caches.make(tmp_path, {"config.json": b"of an older one"}, revision=OLDER, ref=False)
     hf_caches.make(tmp_path)
-    assert hf_cache.prunable(str(tmp_path)) == []
+    assert prunable(str(tmp_path)) == []
 
 
 def test_what_lacks_is_told_once(whole: Repository) -> None:

@@ -17,7 +17,7 @@ from support.hf_caches import LONG_AGO, MODEL, REVISION, SHARDS, Repository
 
 from ocrd.cli import models_inspect, models_test
 from ocrd.domain.errors import ExitCode, OcrdError, UsageError
-from ocrd.serving.hf_cache import CacheState
+from ocrd.serving.hf_cache.cached_model import CacheState
 from ocrd.settings import Settings
 
 

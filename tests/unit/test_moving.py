@@ -16,6 +16,7 @@ from ocrd.domain.errors import ConfigError, ReasonCode, SourceChanged
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.moving import AfterRules, Step
 from ocrd.host import faults, files, moving
+from ocrd.settings import Settings
 
 # --- where to ------------------------------------------------------------------------------------------------
 
@@ -24,13 +25,15 @@ from ocrd.host import faults, files, moving
     ("value", "folder"), [("keep", None), ("move:done", "done"), ("move:/srv/old scans", "/srv/old scans")]
 )
 def test_a_rule_is_read_as_it_is_written(value: str, folder: str | None) -> None:
-    assert rules.parse_rule("done", value) == folder
+    assert rules.parse_rule(value) == folder
 
 
 @pytest.mark.parametrize("value", ["", "move", "move:", "move: ", "move:/", "move:.", "move:../x", "delete"])
 def test_any_other_rule_is_refused(value: str) -> None:
-    with pytest.raises(ConfigError, match=r"\[after\] done"):
-        rules.parse_rule("done", value)
+    with pytest.raises(ConfigError, match="neither"):
+        rules.parse_rule(value)
+    with pytest.raises(ConfigError, match=r"a\.toml: after\.done: .* is neither .*keep.* nor .*move:DIR"):
+        Settings().with_value("after", "done", value, "a.toml")
 
 
 def test_only_what_is_wholly_done_moves_as_done() -> None:

@@ -65,3 +65,4 @@ def test_children_do_not_inherit_the_address() -> None:
 def test_without_a_service_manager_nothing_happens(tmp_path: Path) -> None:
     Notifier("").alive()
     Notifier(str(tmp_path / "nobody")).alive()
+    assert list(tmp_path.iterdir()) == []

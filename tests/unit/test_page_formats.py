@@ -23,6 +23,7 @@ import ocrd
 from ocrd.domain.documents import Block, PageText, Recognition, Word
 from ocrd.pipeline.page_json import to_json
 from ocrd.pipeline.page_xml import to_alto, to_hocr
+from ocrd.pipeline.transcript import Renderer
 
 ALTO = "{http://www.loc.gov/standards/alto/ns-v4#}"
 SIDES = st.integers(0, 3000)
@@ -161,6 +162,29 @@ def test_hocr_is_read_by_the_tools_of_the_internet_archive() -> None:
     ]
 
 
+@pytest.mark.parametrize("render", [to_hocr, to_alto])
+def test_a_page_without_text_says_why(render: Renderer) -> None:
+    pages = [
+        PageText(number=1, blank=True),
+        PageText(number=2, reason_code="engine_timeout", reason="it took --> too long"),
+        PageText(number=3, reason_code="engine_timeout"),
+    ]
+    root = etree.fromstring(joined(render(pages)))
+    told = [str(comment.text).strip() for comment in root.iter(etree.Comment)]
+    assert told == [
+        "no text: the page is blank",
+        "no text: it took \u2011\u2011> too long",
+        "no text: engine_timeout",
+    ]
+
+
+@pytest.mark.parametrize("render", [to_hocr, to_alto])
+@given(reason=st.text(max_size=60))
+def test_no_reason_breaks_the_document(render: Renderer, reason: str) -> None:
+    root = etree.fromstring(joined(render([PageText(number=1, reason_code="x", reason=reason)])))
+    assert len(list(root.iter(etree.Comment))) == 1
+
+
 @given(PAGES)
 def test_alto_is_sound_xml_with_every_page(pages: list[PageText]) -> None:
     root = etree.fromstring(joined(to_alto(pages)))
@@ -174,7 +198,7 @@ def test_alto_is_sound_xml_with_every_page(pages: list[PageText]) -> None:
 
 @cache
 def alto_schema() -> Any:
-    """The published schema, which is not ours to hand on: OCRD_TEST_ALTO_XSD names a copy of alto-4-4.xsd, beside which
+    """The published schema, which is no part of this project: OCRD_TEST_ALTO_XSD names a copy of alto-4-4.xsd, beside which
     lies the xlink.xsd that it imports."""
     path = os.environ.get("OCRD_TEST_ALTO_XSD")
     return None if path is None else etree.XMLSchema(etree.parse(path))

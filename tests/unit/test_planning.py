@@ -21,10 +21,9 @@ from ocrd.domain.planning import (
     Wishes,
     language_peak_bytes,
     make_plan,
-    measure,
-    stepped_down,
     vision_peak_bytes,
 )
+from ocrd.domain.replanning import measure, stepped_down
 from ocrd.domain.serving import Failure
 
 GIB = 2**30

@@ -27,6 +27,20 @@ def test_columns_of_prose_are_read_one_after_the_other() -> None:
     assert read(left, right) == PROSE + PROSE
 
 
+def test_the_headings_of_two_columns_stay_with_them_below_a_title_in_the_middle() -> None:
+    """As it was printed: the title alone leaves room on both sides, and one of the headings stands in it."""
+    title = column(["Number 27, spring 2025"], 400, 40)
+    heads = column(["A box in the attic"], 100, 90), column(["Dates for your diary"], 480, 90)
+    left, right = column(PROSE, 100, 140), column(PROSE, 480, 140)
+    assert read(title, heads[0], left, heads[1], right) == [
+        "Number 27, spring 2025",
+        "A box in the attic",
+        *PROSE,
+        "Dates for your diary",
+        *PROSE,
+    ]
+
+
 def test_a_form_is_read_by_rows() -> None:
     labels, values = column(LABELS, 100, 100, pitch=58), column(VALUES, 440, 98, pitch=58)
     assert read(labels, values) == [f"{label} {value}" for label, value in zip(LABELS, VALUES, strict=True)]

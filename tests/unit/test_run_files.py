@@ -148,3 +148,24 @@ def test_an_inbox_is_not_needed_and_its_daemon_not_disturbed(folder: Folder) -> 
     done = folder.run("--config", str(config), "--once", "letter_en.jpg", "-o", "-")
     assert "Dear" in done.stdout.decode()
     assert folder.names() == {"letter_en.jpg"}
+
+
+def test_only_the_pages_that_are_named_are_printed(folder: Folder) -> None:
+    folder.add("report_3_pages.pdf")
+    whole = folder.run("--once", "report_3_pages.pdf", "-o", "-").stdout.split(b"\f")
+    assert (
+        folder.run("--once", "report_3_pages.pdf", "--pages", "2-", "-o", "-").stdout.split(b"\f")
+        == whole[1:]
+    )
+    refused = folder.run("--once", "report_3_pages.pdf", "--pages", "4-", "-o", "-", code=1)
+    assert b"it ends with page 3" in refused.stderr
+    wrong = folder.run("--once", "report_3_pages.pdf", "--pages", "3-1", "-o", "-", code=78)
+    assert b"--pages: inbox.pages: '3-1' ends before it begins" in wrong.stderr
+
+
+def test_a_password_that_lies_beside_the_file_opens_it(folder: Folder) -> None:
+    pytest.importorskip("pikepdf", reason="needs the extra `pdf`; script/setup --test installs it")
+    folder.add("encrypted.pdf")
+    assert b"password" in folder.run("--once", "encrypted.pdf", "-o", "-", code=1).stderr
+    (folder.path / "encrypted.pdf.password").write_text("lantern\n")
+    assert folder.run("--once", "encrypted.pdf", "-o", "-").stdout.strip()

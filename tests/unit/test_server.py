@@ -19,9 +19,10 @@ from support.running import wait_until
 from ocrd.domain import lifecycle
 from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.serving import ContainerSpec, Diagnosis, Failure, ServerState
+from ocrd.serving.keeper import Patience
 from ocrd.serving.orders import Refusal, StartOrder
 from ocrd.serving.running import Endpoint
-from ocrd.serving.server import ModelServer, Patience
+from ocrd.serving.server import ModelServer
 from ocrd.serving.startup import StartupLog
 
 DOTS, QWEN = "dots", "qwen"
@@ -202,8 +203,8 @@ def test_memory_that_someone_else_has_taken_is_not_waited_for_for_ever(rigs: Rig
     rig.await_state(ServerState.READY)
     rig.plans.memory = [4000]
     rig.server.want(QWEN)
-    with rig.lease(QWEN):
-        pass
+    with rig.lease(QWEN) as endpoint:
+        assert endpoint.model == QWEN
 
 
 def test_what_a_start_took_of_the_memory_is_remembered(rigs: Rigs) -> None:

@@ -67,7 +67,7 @@ class Rig:
 def rig(state: Path, *, once: bool = True, pending: int = 0) -> Rig:
     stores = Stores(str(state), FakeClock())
     stores.register()
-    desk = Desk(slots=2, window=2)
+    desk = Desk(slots=2, window=2, budget=1 << 30, largest_page=1 << 20)
     document = OpenDocument(stores.begin(), None, 0.0, 3)
     stores.close()
     desk.open(document)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from support.words_on_a_page import PROSE, column
 
-from ocrd.domain.skew import skew_of, unskew_box
+from ocrd.domain.skew import LEAST_LINES, Baseline, skew_of, sure_skew, unskew_box
 from ocrd.pipeline.recognizer.embedded_child import profile_skew
 
 ANGLES = st.floats(-15, 15)
@@ -25,6 +25,32 @@ def test_the_angle_is_that_of_the_lines(degrees: float) -> None:
 
 def test_without_a_long_line_nothing_is_known() -> None:
     assert skew_of(column(["one", "two words"], 100, 100)) is None
+
+
+def baseline(number: int, degrees: float, *, width: int = 900) -> Baseline:
+    rise = width * math.tan(math.radians(degrees))
+    return (100.0, 100.0 + 40 * number), (100.0 + width, 100.0 + 40 * number + rise)
+
+
+@given(ANGLES, st.integers(LEAST_LINES, 60), st.lists(ANGLES, max_size=3))
+def test_lines_that_agree_tell_the_angle_whatever_a_few_others_say(
+    degrees: float, count: int, others: list[float]
+) -> None:
+    lines = [baseline(number, degrees) for number in range(4 * count)]
+    lines += [baseline(100 + number, other) for number, other in enumerate(others)]
+    assert sure_skew(lines) == pytest.approx(degrees, abs=0.01)
+
+
+@given(ANGLES, st.integers(0, LEAST_LINES - 1))
+def test_a_few_lines_are_no_proof(degrees: float, count: int) -> None:
+    short = [baseline(50 + number, degrees, width=150) for number in range(20)]
+    assert sure_skew([*short, *(baseline(number, degrees) for number in range(count))]) is None
+
+
+@given(st.floats(-8, 8), st.floats(2, 8))
+def test_lines_that_disagree_are_no_proof(degrees: float, apart: float) -> None:
+    lines = [baseline(number, degrees + apart * (number % 2)) for number in range(40)]
+    assert sure_skew(lines) is None
 
 
 @given(st.floats(-20, 20), st.integers(0, 960), st.integers(0, 1380))

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocrd.domain import witness
+from ocrd.domain.alignment import within
 from ocrd.domain.documents import Word
 from ocrd.domain.witness import (
     LEAST_WORDS,
@@ -12,11 +13,9 @@ from ocrd.domain.witness import (
     RUN_LETTERS,
     RUNS_SHOWN,
     compare,
-    fold,
-    strip_marks,
     verdict,
-    within,
 )
+from ocrd.domain.witness_words import fold, strip_marks
 
 LETTER = """Уважаемый Иван Петрович, направляем вам договор поставки оборудования в двух экземплярах.
 Просим подписать оба экземпляра, заверить печатью организации и вернуть один из них по почте.

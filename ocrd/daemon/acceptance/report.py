@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ocrd.daemon.acceptance.trial import Trial, Verdict
-from ocrd.serving.hf_cache import CachedModel
+from ocrd.serving.hf_cache.cached_model import CachedModel
 
 WORKING = "working_models.json"
 CACHE = "cache_inspection.json"

@@ -13,7 +13,7 @@ from ocrd.daemon.acceptance.questions import Readings, ask_everything
 from ocrd.daemon.managed import Managed
 from ocrd.domain.errors import ServerFault
 from ocrd.domain.serving import Diagnosis, ServerState
-from ocrd.serving.hf_cache import CachedModel, CacheState
+from ocrd.serving.hf_cache.cached_model import CachedModel, CacheState
 
 _POLL_S = 0.2
 _STOP_PATIENCE_S = 90.0

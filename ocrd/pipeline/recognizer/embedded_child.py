@@ -82,7 +82,13 @@ class Reader:
         image = _load(path)
         # Told a resolution that is not true, Tesseract reads worse than with its own estimate from the type's height.
         known = dpi if exact else 0.0
-        tsv, confidence = self._recognize(image, known)
+        askew = self._lay_out(image, known)
+        if askew:
+            straight = _turned(image, askew)
+            tsv, confidence = self._recognize(straight, known)
+            if confidence >= WRONG_WAY_CONFIDENCE:
+                return _reading(image, tsv, skew=askew, straight=straight.size)
+        tsv, confidence = self._recognize(image, known, laid_out=not askew)
         rotation = turn = 0
         if confidence < WRONG_WAY_CONFIDENCE:
             from ocrd.pipeline.recognizer.tsv import parse_blocks
@@ -93,40 +99,47 @@ class Reader:
             if is_clearly_better(turned, tsv):
                 tsv, rotation = turned, turn
         upright = image.transpose(_TURNS[rotation]) if rotation else image
-        tsv, skew, straight = self._straighten(upright, tsv, known)
-        return {
-            "tsv": tsv,
-            "rotation": rotation,
-            "skew": skew,
-            "straight": straight,
-            "width": image.width,
-            "height": image.height,
-        }
+        tsv, skew, size = self._straighten(upright, tsv, known)
+        return _reading(image, tsv, rotation=rotation, skew=skew, straight=size)
+
+    def _lay_out(self, image: Image.Image, dpi: float) -> float:
+        """Find the lines of a page, which takes a sixth of the time of reading it, and is not done again when it is read
+        next. By how many degrees it has to be turned first, if its lines leave no doubt; else 0."""
+        from tesserocr import RIL, iterate_level
+
+        from ocrd.domain import skew
+
+        _hand_over(self._api, image, dpi)
+        layout = self._api.AnalyseLayout()
+        lines = [] if layout is None else iterate_level(layout, RIL.TEXTLINE)
+        found = skew.sure_skew(line for one in lines if (line := one.Baseline(RIL.TEXTLINE)))
+        return found if found is not None and skew.needs_turning(found) else 0.0
 
     def _straighten(self, image: Image.Image, tsv: str, dpi: float) -> tuple[str, float, tuple[int, int]]:
         """The reading of a page that lies askew once it is straight, by how much it was turned, and its size then; the first
-        reading if the page is straight, or is not read better so."""
+        reading if the page is straight, or is not read better so. For pages whose layout did not tell."""
         from ocrd.domain import skew
         from ocrd.pipeline.recognizer.tsv import parse_lines
 
         lines = parse_lines(tsv)
         seen = skew.skew_of(lines)
         degrees = profile_skew(image) if seen is None and is_poor(lines) else seen or 0.0
-        if not skew.LEAST_DEG <= abs(degrees) <= skew.MOST_DEG:
+        if not skew.needs_turning(degrees):
             return tsv, 0.0, image.size
-        straight = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_paper_of(image))
+        straight = _turned(image, degrees)
         straight_tsv, _ = self._recognize(straight, dpi)
         share = skew.AS_LEGIBLE if seen is not None else CLEARLY_BETTER
         if is_as_legible(straight_tsv, tsv, share):
             return straight_tsv, degrees, straight.size
         return tsv, 0.0, image.size
 
-    def _recognize(self, image: Image.Image, dpi: float) -> tuple[str, int]:
-        """The page's TSV and its mean confidence.
+    def _recognize(self, image: Image.Image, dpi: float, *, laid_out: bool = False) -> tuple[str, int]:
+        """The page's TSV and its mean confidence. `laid_out`: the engine has the page, and its layout, already.
 
         What was learned on the page is forgotten, so that no page depends on the ones before.
         """
-        _hand_over(self._api, image, dpi)
+        if not laid_out:
+            _hand_over(self._api, image, dpi)
         try:
             if not self._api.Recognize():
                 raise ValueError("Tesseract gave up on the page")
@@ -176,6 +189,28 @@ def _hand_over(api: Any, image: Image.Image, dpi: float) -> None:
     api.SetImageBytes(image.tobytes(), image.width, image.height, channels, image.width * channels)
     if dpi > 0:
         api.SetSourceResolution(round(dpi))
+
+
+def _turned(image: Image.Image, degrees: float) -> Image.Image:
+    """The page turned counter-clockwise; it grows, and its corners are paper.
+
+    Bilinear: as good as bicubic or better (14 pages at three angles: 0.64, 0.61, 0.67 % wrong characters to 0.64, 0.62,
+    0.71 %), and takes less time.
+    """
+    return image.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor=_paper_of(image))
+
+
+def _reading(
+    image: Image.Image, tsv: str, *, rotation: int = 0, skew: float, straight: tuple[int, int]
+) -> dict[str, Any]:
+    return {
+        "tsv": tsv,
+        "rotation": rotation,
+        "skew": skew,
+        "straight": straight,
+        "width": image.width,
+        "height": image.height,
+    }
 
 
 def choose_turn(orientation: dict[str, Any] | None, *, has_words: bool) -> int:

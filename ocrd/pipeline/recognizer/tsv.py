@@ -14,7 +14,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ocrd.domain.documents import Block, Box, Word
-from ocrd.domain.geometry import unrotate_box
+from ocrd.domain.geometry import around, unrotate_box
+from ocrd.domain.leaders import tidy_leaders
 from ocrd.domain.reading_order import Paragraph, arrange
 from ocrd.domain.rendering import TABLE, block_to_text
 from ocrd.domain.skew import unskew_box
@@ -71,7 +72,10 @@ def parse_blocks(tsv: str, view: View = View()) -> tuple[Block, ...]:  # it is f
     """
     rows = (row for line in tsv.split("\n") if (row := _parse_row(line)) is not None)
     paragraphs = [
-        [[_to_word(row) for row in line] for _, line in groupby(paragraph, key=lambda row: row.line)]
+        [
+            tidy_leaders([_to_word(row) for row in line])
+            for _, line in groupby(paragraph, key=lambda row: row.line)
+        ]
         for _, paragraph in groupby(rows, key=lambda row: row.paragraph)
     ]
     return tuple(_to_block(part, view.place) for part in find_tables(arrange(paragraphs)))
@@ -88,7 +92,7 @@ def _to_block(part: Paragraph | Grid, place: Callable[[Box], Box]) -> Block:
     )
     return Block(
         category=category,
-        box=_around([word.box for word in words]),
+        box=around([word.box for word in words]),
         text=text,
         words=words,
         confidence=mean_confidence(words),
@@ -146,8 +150,3 @@ def _within_100(confidence: float) -> float:
 
 def _to_word(row: _Row) -> Word:
     return Word(text=row.text, box=row.box, confidence=row.confidence, line=0)
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    return (min(lefts), min(tops), max(rights), max(bottoms))
