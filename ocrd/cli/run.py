@@ -71,7 +71,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--inbox", action="append", metavar="DIR", help="a folder to watch; may be given several times"
     )
-    parser.add_argument("--pages", metavar="RANGES", help="read only these pages of what is taken in: 1-3,7,10-")
+    parser.add_argument(
+        "--pages", metavar="RANGES", help="read only these pages of what is taken in: 1-3,7,10-"
+    )
     parser.add_argument("--engine", metavar="KIND", help="auto, embedded, vllm, or an installed plug-in")
 
 
