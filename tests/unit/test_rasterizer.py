@@ -10,6 +10,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import RenderSize
 from ocrd.domain.ink import ink_share
 from ocrd.host import files
-from ocrd.host.commands import ChildStopped
+from ocrd.host.commands import Child, ChildStopped
 from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, RenderPolicy
+from ocrd.pipeline.rasterizer_child import FILE_HEADROOM_BYTES
 from ocrd.pipeline.rasterizer_image import estimate_dpi, read_resolution
 from ocrd.pipeline.rasterizer_pdf import explain_refusal, runs_of_equal_dpi, shorten_complaints
 
@@ -365,6 +367,34 @@ def test_a_page_that_needs_too_much_memory_is_told_apart(
     fault = desk.render(png_of(8000, 8000), kind=MediaType.PNG)[1]
     assert fault.code is ReasonCode.RENDER_LIMIT
     assert "120 MiB" in str(fault)
+
+
+def test_a_job_that_writes_more_than_it_may_is_ended_with_a_reason(tmp_path: Path) -> None:
+    """No document is known that does: a page's size is reckoned before it is drawn. So the child is asked directly."""
+    path = os.fsencode(tmp_path / "in.pdf")
+    with open(path, "wb") as file:
+        file.write(documents.pdf(documents.A_BLACK_BAR, box="0 0 1000 1000"))
+    request = {
+        "ask": "render",
+        "path": path.hex(),
+        "identity": asdict(identity(path)),
+        "media_type": "application/pdf",
+        "numbers": [1],
+        "stem": str(tmp_path / "page"),
+        "policy": asdict(RenderPolicy()),
+        "passwords": [],
+        "timeout_s": DEADLINE_S,
+        "file_bytes": 0,
+    }
+    child = Child([sys.executable, "-m", "ocrd.pipeline.rasterizer_child"], env={})
+    try:
+        answer = child.ask(request, timeout_s=DEADLINE_S, stop=threading.Event())
+    finally:
+        child.close()
+    page = answer["pages"]["1"]
+    assert page["code"] == ReasonCode.RENDER_FAILED
+    assert page["message"].startswith("page 1: ")
+    assert sum(file.stat().st_size for file in tmp_path.glob("page*")) <= FILE_HEADROOM_BYTES
 
 
 def test_kill_9_of_the_daemon_leaves_no_process(tmp_path: Path, mark: str) -> None:
