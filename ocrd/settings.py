@@ -89,7 +89,9 @@ class EngineSettings:
         "`vllm` if a server is named below or there is a GPU to start one on, else `embedded`.",
     )
     languages: tuple[str, ...] = _option(
-        ("rus", "eng"), "Languages of the documents, as Tesseract names them."
+        ("rus", "eng"),
+        "Languages of the documents, as Tesseract names them. `auto` among them: a page that the others do not read is "
+        "tried with what else is installed for its letters.",
     )
     workers: int = _option(
         0, "Pages read at the same time by the embedded engine; 0: one a processor core.", low=0

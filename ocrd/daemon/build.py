@@ -117,7 +117,7 @@ def find_folders(settings: Settings, roots: Sequence[bytes]) -> Folders:
     languages: tuple[str, ...] = ()
     with contextlib.suppress(ServiceMissing):  # a model reads without
         found = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
-        languages = tessdata.installed_languages(found)
+        languages = (*tessdata.installed_languages(found), tessdata.AUTO)
     return Folders(roots, languages=languages, formats=FORMATS)
 
 

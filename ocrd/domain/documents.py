@@ -64,7 +64,7 @@ class PageImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is wanted of a page: languages as Tesseract codes, and how long it may take.
+    """What is wanted of a page: languages as Tesseract codes (`auto`: and others, where these fail), and how long it may take.
 
     The other fields are for engines that know them; None leaves the choice to the engine.
     """

@@ -10,12 +10,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LATIN, CYRILLIC, GREEK = "LATIN", "CYRILLIC", "GREEK"
-_SCRIPTS_OF = {
-    **dict.fromkeys(("rus", "ukr", "bel", "bul", "mkd", "kir", "mon", "tgk", "kaz", "tat"), CYRILLIC),
-    **dict.fromkeys(
-        ("eng", "deu", "fra", "spa", "ita", "por", "nld", "pol", "ces", "tur", "fin", "swe"), LATIN
+LANGUAGES_OF = {
+    "Arabic": ("ara", "fas", "urd", "pus", "snd", "uig"),
+    "Armenian": ("hye",),
+    "Bengali": ("ben", "asm"),
+    "Cyrillic": ("rus", "ukr", "bel", "bul", "srp", "mkd", "kaz", "kir", "mon", "tat", "tgk"),
+    "Devanagari": ("hin", "mar", "nep", "san"),
+    "Georgian": ("kat",),
+    "Greek": ("ell", "grc"),
+    "Han": ("chi_sim", "chi_tra", "jpn"),
+    "Hangul": ("kor",),
+    "Hebrew": ("heb", "yid"),
+    "Hiragana": ("jpn",),
+    "Japanese": ("jpn",),
+    "Katakana": ("jpn",),
+    "Korean": ("kor",),
+    "Latin": (
+        *("eng", "deu", "fra", "spa", "ita", "por", "nld", "pol", "ces", "tur", "fin", "swe"),
+        *("dan", "nor", "hun", "ron", "slk", "slv", "hrv", "est", "lav", "lit", "cat", "vie"),
     ),
-    "ell": GREEK,
+    "Thai": ("tha",),
+}
+"""Tesseract's codes of languages by the scripts that its detector names (its `osd` data), the most usual first."""
+_SCRIPTS_OF = {
+    language: script for script in (LATIN, CYRILLIC, GREEK) for language in LANGUAGES_OF[script.capitalize()]
 }
 """Scripts by Tesseract's codes. Of languages that are not listed nothing is known, and nothing is unexpected."""
 ALWAYS = frozenset({LATIN, GREEK})

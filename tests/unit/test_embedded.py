@@ -22,10 +22,17 @@ from ocrd.domain.ports import Recognizer
 from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
-from ocrd.pipeline.recognizer.embedded_child import SURE_ORIENTATION, choose_turn
+from ocrd.pipeline.recognizer.embedded_child import SURE_ORIENTATION, choose_turn, languages_of
 
 FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 FAKE = str(Path(__file__).parents[1] / "fakes" / "engine_child.py")
+RUSSIAN = (
+    "Акционерное общество получило письмо",
+    "в пятницу, двенадцатого декабря.",
+    "Просим подтвердить получение и выслать",
+    "подписанный экземпляр договора поставки",
+    "не позднее следующей недели.",
+)
 LANGUAGES = ("rus", "eng")
 REQUEST = Request(languages=LANGUAGES, timeout_s=60)
 DPI = 200.0
@@ -222,6 +229,57 @@ def test_another_languages_request_is_honoured(recognizer: EmbeddedRecognizer, t
     with pytest.raises(ServerFault, match="zzz"):
         recognizer.recognize(page, Request(languages=("eng", "zzz"), timeout_s=60), Event())
     assert read(recognizer, page).text.split() == " ".join(LINES[2:4]).split()
+
+
+def test_with_auto_a_page_that_is_not_legible_is_read_in_the_languages_of_its_letters(
+    recognizer: EmbeddedRecognizer, tmp_path: Path
+) -> None:
+    russian, english = (
+        page_of(draw(RUSSIAN), tmp_path, "rus.pgm"),
+        page_of(draw(LINES[2:4]), tmp_path, "eng.pgm"),
+    )
+    asked = Request(languages=("eng", "auto"), timeout_s=60)
+    found = recognizer.recognize(russian, asked, Event())
+    assert found.text.split() == " ".join(RUSSIAN).split()
+    assert found.model_revision.endswith(" rus+eng")
+    assert found.notes == ("the languages asked for do not read this page; it was read with rus+eng",)
+    legible = recognizer.recognize(english, asked, Event())
+    assert legible.text.split() == " ".join(LINES[2:4]).split()
+    assert legible.model_revision.endswith(" eng")
+    assert legible.notes == ()
+    without = recognizer.recognize(russian, Request(languages=("eng",), timeout_s=60), Event())
+    assert without.model_revision.endswith(" eng")
+    assert without.notes == ()
+
+
+def test_with_auto_letters_without_data_are_named_with_the_package(tmp_path: Path) -> None:
+    assert DATA is not None
+    for language in ("eng", "osd"):
+        (tmp_path / f"{language}.traineddata").symlink_to(os.path.join(DATA, f"{language}.traineddata"))
+    engine = EmbeddedRecognizer(str(tmp_path), ("eng", "auto"), workers=1)
+    page = page_of(draw(RUSSIAN), tmp_path)
+    (note,) = engine.recognize(page, Request(languages=("eng", "auto"), timeout_s=60), Event()).notes
+    engine.close()
+    assert "in Cyrillic letters" in note
+    assert "sudo apt install tesseract-ocr-rus" in note
+
+
+@pytest.mark.parametrize(
+    ("script", "named", "installed", "expected"),
+    [
+        ("Cyrillic", "eng", ("eng", "rus"), ("rus+eng", "")),
+        ("Cyrillic", "rus+eng", ("eng", "rus"), ("", "")),
+        ("Cyrillic", "rus+eng", ("bel", "eng", "rus", "ukr"), ("ukr+bel+eng", "")),
+        ("Latin", "rus", ("ces", "deu", "eng", "fra", "rus", "spa"), ("eng+deu+fra", "")),
+        ("Greek", "rus+eng", ("eng", "rus"), ("", "ell")),
+        ("Greek", "ell", ("ell",), ("", "")),
+        ("Runic", "eng", ("eng",), ("", "")),
+    ],
+)
+def test_further_languages_are_those_of_the_script_that_are_installed(
+    script: str, named: str, installed: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    assert languages_of(script, named, installed) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"P5\n100 100\n255\nshort", b"\x89PNG\r\n\x1a\n garbage"])

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import Any
 
@@ -18,6 +18,7 @@ from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
 from ocrd.host.events import Either
+from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.tsv import View, all_words, mean_confidence, page_text, parse_blocks
 
 ENGINE = "tesseract"
@@ -47,7 +48,7 @@ class EmbeddedRecognizer:
         self, folder: str, languages: Sequence[str], *, workers: int, program: Sequence[str] = _PROGRAM
     ) -> None:
         """`folder` holds the language data (see `tessdata.find`); `languages` are loaded ahead of the first page."""
-        argv = (*program, folder, "+".join(languages))
+        argv = (*program, folder, "+".join(tessdata.named(languages)))
         self._workers = [_Worker(argv) for _ in range(workers)]
         self._closing = Event()
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
@@ -105,7 +106,7 @@ class EmbeddedRecognizer:
         raise ChildStopped
 
     def _read(self, worker: _Worker, page: PageImage, request: Request, stop: Event) -> Recognition:
-        languages = "+".join(request.languages)
+        languages = "+".join(tessdata.named(request.languages))
         version = worker.ready(stop)
         started = time.monotonic()
         question = {
@@ -114,6 +115,7 @@ class EmbeddedRecognizer:
             "dpi": page.dpi,
             "exact": page.dpi_is_exact,
             "languages": languages,
+            "others": tessdata.AUTO in request.languages,
         }
         try:
             answer = worker.ask(question, timeout_s=request.timeout_s, stop=stop)
@@ -133,7 +135,10 @@ class EmbeddedRecognizer:
                 ReasonCode.ENGINE_FAILED, f"the OCR engine cannot read page {page.number}: {answer['fault']}"
             )
         return _to_recognition(
-            answer, revision=f"{version} {languages}", dpi=page.dpi, seconds=time.monotonic() - started
+            answer,
+            revision=f"{version} {answer.get('languages', languages)}",
+            dpi=page.dpi,
+            seconds=time.monotonic() - started,
         )
 
 
@@ -161,8 +166,21 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
         width=answer["width"],
         height=answer["height"],
         confidence=mean_confidence(all_words(blocks)),
-        notes=(f"the page lay {abs(skew):.1f}° askew, and was straightened to be read",) if skew else (),
+        notes=tuple(_notes(answer)),
     )
+
+
+def _notes(answer: dict[str, Any]) -> Iterator[str]:
+    if answer.get("skew"):
+        yield f"the page lay {abs(answer['skew']):.1f}° askew, and was straightened to be read"
+    if "languages" in answer:
+        yield f"the languages asked for do not read this page; it was read with {answer['languages']}"
+    if "lacking" in answer:
+        package = tessdata.debian_package(answer["lacking"])
+        yield (
+            f"the page seems to be in {answer['script']} letters, for which no data is installed: "
+            f"sudo apt install {package}, or that of another such language; then: ocrd retry --again FILE"
+        )
 
 
 class _Worker:

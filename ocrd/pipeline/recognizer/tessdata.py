@@ -13,6 +13,9 @@ from collections.abc import Iterator, Sequence
 
 from ocrd.domain.errors import ServiceMissing
 
+AUTO = "auto"
+"""Among the languages that are asked for: a page that the others do not read is tried with those of its script."""
+USUAL = ("rus", "eng")
 SUFFIX = ".traineddata"
 ORIENTATION = "osd"
 """The data that tells which way up a page is; not a language, and optional."""
@@ -26,6 +29,7 @@ def find(languages: Sequence[str], configured: str | None) -> str:
     Looks in the configured folder, `$TESSDATA_PREFIX`, then where Debian and others install it. Raises
     ServiceMissing: its message says which language is missing and where it looked, its hint what to type.
     """
+    languages = named(languages)
     folders = list(candidates(configured))
     lacking = [missing(folder, languages) for folder in folders]
     for folder, lacks in zip(folders, lacking, strict=True):
@@ -38,6 +42,11 @@ def find(languages: Sequence[str], configured: str | None) -> str:
         f" (looked in {', '.join(folders)})",
         hint=f"sudo apt install {' '.join(debian_package(language) for language in fewest)}",
     )
+
+
+def named(languages: Sequence[str]) -> tuple[str, ...]:
+    """Those that are loaded for every page: all but `auto`, and the usual ones where it stands alone."""
+    return tuple(language for language in languages if language != AUTO) or USUAL
 
 
 def candidates(configured: str | None) -> Iterator[str]:
