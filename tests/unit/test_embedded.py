@@ -22,7 +22,13 @@ from ocrd.domain.ports import Recognizer
 from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
-from ocrd.pipeline.recognizer.embedded_child import SURE_ORIENTATION, choose_turn, languages_of
+from ocrd.pipeline.recognizer.embedded_child import (
+    SMALL_LINE_PX,
+    SURE_ORIENTATION,
+    choose_turn,
+    is_to_be_enlarged,
+    languages_of,
+)
 
 FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 FAKE = str(Path(__file__).parents[1] / "fakes" / "engine_child.py")
@@ -479,3 +485,45 @@ def test_a_page_that_lies_askew_is_straightened_and_its_boxes_stand_on_it_as_it_
     assert len(words) > 100
     for word in words:
         assert min(askew.crop(word.box).tobytes()) < 128, f"no ink at {word}"
+
+
+@pytest.mark.parametrize("turned", [None, Image.Transpose.ROTATE_180])
+@pytest.mark.parametrize("degrees", [0.0, 3.0])
+def test_a_page_of_small_type_is_enlarged_and_its_boxes_stand_on_it_as_it_is(
+    recognizer: EmbeddedRecognizer, tmp_path: Path, degrees: float, turned: Image.Transpose | None
+) -> None:
+    full = (
+        sample("letter_en.jpg")
+        .convert("L")
+        .rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=250)
+    )
+    small = full.resize((full.width * 2 // 5, full.height * 2 // 5), Image.Resampling.BOX)
+    page = small if turned is None else small.transpose(turned)
+    found = read(recognizer, page_of(page, tmp_path))
+    assert "Harrow" in found.text
+    assert any("times as large" in note for note in found.notes)
+    assert (found.width, found.height) == page.size
+    words = [word for block in found.blocks for word in block.words or () if len(word.text) > 3]
+    assert len(words) > 80
+    for word in words:
+        assert min(page.crop(word.box).tobytes()) < 160, f"no ink at {word}"
+
+
+@pytest.mark.parametrize(
+    ("line_px", "size", "enlarged"),
+    [
+        (SMALL_LINE_PX, (800, 1100), True),
+        (SMALL_LINE_PX + 1, (800, 1100), False),
+        (0, (800, 1100), False),
+        (12, (10, 30_000), False),
+        (12, (5000, 5000), False),
+    ],
+)
+def test_only_a_page_of_low_lines_that_stays_readable_is_enlarged(
+    line_px: float, size: tuple[int, int], enlarged: bool
+) -> None:
+    assert is_to_be_enlarged(Image.linear_gradient("L").resize(size), line_px) is enlarged
+
+
+def test_a_picture_in_black_and_white_is_not_enlarged() -> None:
+    assert not is_to_be_enlarged(Image.linear_gradient("L").point(lambda level: 255 * (level > 128)), 12)

@@ -53,6 +53,14 @@ def test_boxes_of_a_turned_page_stand_in_the_page_as_it_was() -> None:
     assert block.box == (110, 60, 190, 90)
 
 
+def test_boxes_of_an_enlarged_page_stand_in_the_page_as_it_was() -> None:
+    plain, seen = parse_blocks(PAGE)[0], parse_blocks(PAGE, View(scale=2.0))[0]
+    assert seen.box == tuple(side // 2 for side in plain.box)
+    tiny = parse_blocks(PAGE, View(scale=1000.0))[0].box
+    assert tiny[0] < tiny[2]
+    assert tiny[1] < tiny[3]
+
+
 def test_confidence_is_the_mean_of_the_words() -> None:
     first = parse_blocks(PAGE)[0]
     assert first.confidence == 90.0

@@ -150,6 +150,7 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
         height=answer["height"],
         skew=skew,
         straight=tuple(answer.get("straight", (0, 0))),
+        scale=answer.get("scale", 1.0),
     )
     blocks = parse_blocks(answer["tsv"], view)
     return Recognition(
@@ -173,6 +174,8 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
 def _notes(answer: dict[str, Any]) -> Iterator[str]:
     if answer.get("skew"):
         yield f"the page lay {abs(answer['skew']):.1f}° askew, and was straightened to be read"
+    if answer.get("scale", 1.0) != 1.0:
+        yield f"the type is small: the page was read {answer['scale']:g} times as large"
     if "languages" in answer:
         yield f"the languages asked for do not read this page; it was read with {answer['languages']}"
     if "lacking" in answer:

@@ -4,7 +4,7 @@ Started as `python -m ocrd.pipeline.recognizer.embedded_child TESSDATA LANGUAGES
 It answers a JSON line with a JSON line:
 
     {"ask": "hello"}                          → {"version": "5.5.4"} | {"fatal": why}
-    {"ask": "read", "path", "dpi", "exact", "languages", "others"} → {"tsv", "rotation", "skew", "straight", "width", "height"} | {"fault": why} | {"fatal": why}
+    {"ask": "read", "path", "dpi", "exact", "languages", "others"} → {"tsv", "rotation", "skew", "straight", "width", "height", "scale"} | {"fault": why} | {"fatal": why}
 
 With `others`, an answer may also name the `languages` that the page was read with instead of those of the question, or the
 `script` of its letters and a language that is `lacking` to read them.
@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any, TextIO
 
 from PIL import Image
@@ -39,6 +40,16 @@ SURE_ORIENTATION = 8.0
 to 4.7 (small receipts); its documentation calls 15 'reasonably confident'."""
 POOR_WORDS = 30
 """With fewer, and none of them in a long line, the ink is asked for the page's skew."""
+SMALL_LINE_PX, SMALL_LINES = 18, 3
+"""So low is the middle one of a page's lines, of so many at least, that the page is enlarged before it is read."""
+ENLARGED = 1.5
+"""Of seven pages with lines of 14 to 17 pixels, wrong characters fell on six (mean of all: from 6.7 to 5.9 %), in 1.3 times the
+time; from 20 pixels on nothing is gained, and twice as large is no better. A fax was read worse (6.5 and 12.4 %): between black
+and white pixels there are no shades to go by."""
+MOST_ENLARGED_PIXELS, MOST_ENLARGED_SIDE = 20_000_000, 32_000
+"""Tesseract takes no side of more than 32,767 pixels."""
+SHADES = 0.005
+"""Fewer pixels than this share that are neither dark nor light: a picture in black and white."""
 PROFILE_PX, PROFILE_DEG = 500, 12
 PROFILE_CONTRAST = 1.5
 CLEARLY_BETTER = 1.25
@@ -89,7 +100,6 @@ class Reader:
         """Read a page image the right way up; with `others` in other languages than those named, if these cannot read
         it. Raises what Pillow raises for an image that it cannot open."""
         image = _load(path)
-        self._script = None
         reading = self._read_in(languages, image, dpi, exact)
         if not others or self._script is None:
             return reading
@@ -107,42 +117,58 @@ class Reader:
         return reading
 
     def _read_in(self, languages: str, image: Image.Image, dpi: float, exact: bool) -> dict[str, Any]:
+        self._script = None
         if languages != self._languages:
             self._open(languages)
         # Told a resolution that is not true, Tesseract reads worse than with its own estimate from the type's height.
         known = dpi if exact else 0.0
-        askew = self._lay_out(image, known)
+        whole, scale = image, 1.0
+        askew, line_px = self._lay_out(image, known)
+        if is_to_be_enlarged(image, line_px):
+            scale, known = ENLARGED, known * ENLARGED
+            image = _enlarged(image, scale)
+            askew, _ = self._lay_out(image, known)
         if askew:
             straight = _turned(image, askew)
             tsv, confidence = self._recognize(straight, known)
             if confidence >= WRONG_WAY_CONFIDENCE:
-                return _reading(image, tsv, skew=askew, straight=straight.size)
+                return _reading(whole, tsv, skew=askew, straight=straight.size, scale=scale)
         tsv, confidence = self._recognize(image, known, laid_out=not askew)
         rotation = turn = 0
         if confidence < WRONG_WAY_CONFIDENCE:
             from ocrd.pipeline.recognizer.tsv import parse_blocks
 
-            turn = choose_turn(self._detect_orientation(image, dpi), has_words=bool(parse_blocks(tsv)))
+            turn = choose_turn(
+                self._detect_orientation(image, dpi * scale), has_words=bool(parse_blocks(tsv))
+            )
         if turn:
             turned, _ = self._recognize(image.transpose(_TURNS[turn]), known)
             if is_clearly_better(turned, tsv):
                 tsv, rotation = turned, turn
         upright = image.transpose(_TURNS[rotation]) if rotation else image
         tsv, skew, size = self._straighten(upright, tsv, known)
-        return _reading(image, tsv, rotation=rotation, skew=skew, straight=size)
+        return _reading(whole, tsv, rotation=rotation, skew=skew, straight=size, scale=scale)
 
-    def _lay_out(self, image: Image.Image, dpi: float) -> float:
+    def _lay_out(self, image: Image.Image, dpi: float) -> tuple[float, float]:
         """Find the lines of a page, which takes a sixth of the time of reading it, and is not done again when it is read
-        next. By how many degrees it has to be turned first, if its lines leave no doubt; else 0."""
+        next. By how many degrees it has to be turned first, if its lines leave no doubt, else 0; and how many pixels high
+        the middle one of its lines is, 0 if there are too few."""
         from tesserocr import RIL, iterate_level
 
         from ocrd.domain import skew
 
         _hand_over(self._api, image, dpi)
         layout = self._api.AnalyseLayout()
-        lines = [] if layout is None else iterate_level(layout, RIL.TEXTLINE)
-        found = skew.sure_skew(line for one in lines if (line := one.Baseline(RIL.TEXTLINE)))
-        return found if found is not None and skew.needs_turning(found) else 0.0
+        baselines, heights = [], []
+        for line in () if layout is None else iterate_level(layout, RIL.TEXTLINE):
+            baseline, box = line.Baseline(RIL.TEXTLINE), line.BoundingBox(RIL.TEXTLINE)
+            if baseline and box:
+                baselines.append(baseline)
+                (_, y), (_, to_y) = baseline
+                heights.append(box[3] - box[1] - abs(to_y - y))  # a line that rises is no higher for that
+        found = skew.sure_skew(baselines)
+        degrees = found if found is not None and skew.needs_turning(found) else 0.0
+        return degrees, median(heights) if len(heights) >= SMALL_LINES else 0.0
 
     def _straighten(self, image: Image.Image, tsv: str, dpi: float) -> tuple[str, float, tuple[int, int]]:
         """The reading of a page that lies askew once it is straight, by how much it was turned, and its size then; the first
@@ -231,14 +257,37 @@ def _turned(image: Image.Image, degrees: float) -> Image.Image:
     return image.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor=_paper_of(image))
 
 
+def _enlarged(image: Image.Image, scale: float) -> Image.Image:
+    size = (round(image.width * scale), round(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def is_to_be_enlarged(image: Image.Image, line_px: float) -> bool:
+    """Whether a page whose middle line is so high (0: not known) is read better when it is larger."""
+    return (
+        0 < line_px <= SMALL_LINE_PX
+        and image.width * image.height * ENLARGED**2 <= MOST_ENLARGED_PIXELS
+        and max(image.size) * ENLARGED <= MOST_ENLARGED_SIDE
+        and has_shades(image)
+    )
+
+
+def has_shades(image: Image.Image) -> bool:
+    """Whether a picture is more than black and white."""
+    levels = image.convert("L").histogram()
+    return sum(levels[64:192]) > SHADES * sum(levels)
+
+
 def _reading(
-    image: Image.Image, tsv: str, *, rotation: int = 0, skew: float, straight: tuple[int, int]
+    image: Image.Image, tsv: str, *, rotation: int = 0, skew: float, straight: tuple[int, int], scale: float
 ) -> dict[str, Any]:
+    """`straight` is in pixels of what the engine saw, which was `scale` times as large as the image."""
     return {
         "tsv": tsv,
         "rotation": rotation,
         "skew": skew,
-        "straight": straight,
+        "straight": [round(side / scale) for side in straight],
+        "scale": scale,
         "width": image.width,
         "height": image.height,
     }

@@ -38,16 +38,21 @@ class _Row(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """How a page's image of `width` × `height` pixels was seen by the engine: turned clockwise by `rotation` (0, 90, 180,
-    270), then straightened by `skew` degrees counter-clockwise, by which it grew to `straight`."""
+    270), then straightened by `skew` degrees counter-clockwise, by which it grew to `straight`; all that on a copy that was
+    `scale` times as large."""
 
     rotation: int = 0
     width: int = 0
     height: int = 0
     skew: float = 0.0
     straight: tuple[int, int] = (0, 0)
+    scale: float = 1.0
 
     def place(self, box: Box) -> Box:
         """A box of what the engine saw, on the page's image."""
+        if self.scale != 1.0:
+            left, top, right, bottom = (round(side / self.scale) for side in box)
+            box = (left, top, max(right, left + 1), max(bottom, top + 1))
         if self.skew:
             turned = self.rotation in {90, 270}
             size = (self.height, self.width) if turned else (self.width, self.height)
