@@ -25,7 +25,7 @@ SETTINGS = {
     "OCRD_LIMITS__IMAGE_MEGAPIXELS": "40",
     "OCRD_LIMITS__PAGE_MEGAPIXELS": "1",
     "OCRD_RASTER__MEMORY_MIB": "256",
-    "OCRD_RASTER__PAGE_TIMEOUT_S": "2",
+    "OCRD_RASTER__PAGE_TIMEOUT_S": "4",
 }
 
 
@@ -52,7 +52,7 @@ OVER = {
     "pixels.png": Over(transparent(6400), "rejected", "too_many_pixels", "megapixels"),
     "page.pdf": Over(pdf(A_BLACK_BAR, boxes=["0 0 900 900"]), "failed", "render_limit", "2 megapixels"),
     "memory.png": Over(transparent(6000), "failed", "render_limit", "256 MiB"),
-    "seconds.pdf": Over(pdf(HANGING), "failed", "render_timeout", "2 s"),
+    "seconds.pdf": Over(pdf(HANGING), "failed", "render_timeout", "4 s"),
 }
 
 
@@ -73,7 +73,7 @@ def test_a_document_over_a_limit_ends_with_a_reason_and_costs_no_other(ocrd: Ocr
 
 def test_what_opens_a_document_runs_under_the_limits_also_when_nobody_ends_it(ocrd: Ocrd) -> None:
     """With its server stopped, a job that computes for ever has only the kernel to end it."""
-    ocrd.env |= SETTINGS | {"OCRD_RASTER__PAGE_TIMEOUT_S": "1"}
+    ocrd.env |= SETTINGS | {"OCRD_RASTER__PAGE_TIMEOUT_S": "2"}
     (ocrd.inbox / "hanging.pdf").write_bytes(pdf(HANGING))
     ocrd.start(ready=False)
     assert ocrd.process is not None
@@ -83,7 +83,7 @@ def test_what_opens_a_document_runs_under_the_limits_also_when_nobody_ends_it(oc
     assert "rasterizer_child" in Path(f"/proc/{server}/cmdline").read_text()
     os.kill(server, signal.SIGSTOP)
     assert limits_of(poppler) == {
-        "Max cpu time": 1 + CPU_GRACE_S,
+        "Max cpu time": 2 + CPU_GRACE_S,
         "Max address space": 256 << 20,
         "Max file size": 1_000_000 + HEADER_BYTES + FILE_HEADROOM_BYTES,
         "Max core file size": 0,
