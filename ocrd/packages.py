@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shlex
 import sys
 
@@ -16,6 +15,8 @@ def install_command(extra: str) -> str:
 
 def requirements(extra: str) -> list[str]:
     """The packages of an extra, with their versions."""
+    import importlib.metadata  # a fifth of what a rasterizer's child imports, and hardly one ever asks
+
     told = importlib.metadata.requires(DISTRIBUTION) or []
     marks = [(one.partition(";")[0].strip(), one.partition(";")[2].replace("'", '"')) for one in told]
     return [name for name, mark in marks if f'extra == "{extra}"' in mark]

@@ -7,8 +7,6 @@ import os
 from threading import Event, Lock
 from time import monotonic
 
-from structlog.contextvars import bound_contextvars
-
 from ocrd.daemon.admission import Admission
 from ocrd.daemon.desk import Desk, OpenDocument, RenderedPage
 from ocrd.daemon.engines import Engines
@@ -23,6 +21,7 @@ from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.rasterizer import MAX_HUNG, Rasterizer, is_timeout, not_tried
 from ocrd.store.documents import DocumentStore, Job
 from ocrd.store.pages import Attempt, Claimed, PageStore
+from ocrd.telemetry.lean import bound_contextvars
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from time import monotonic
 
-from structlog.contextvars import bound_contextvars
-
 from ocrd.daemon.desk import Desk, OpenDocument
 from ocrd.daemon.finisher import NO_SPACE, Ending, Finisher
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
@@ -15,6 +13,7 @@ from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.domain.quality import Cause
 from ocrd.store.documents import DocumentStore
 from ocrd.store.pages import Attempt, PageStore
+from ocrd.telemetry.lean import bound_contextvars
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 from threading import Condition, Event
 
-from structlog.contextvars import bound_contextvars
-
 from ocrd.daemon.climber import Climber, Reading
 from ocrd.daemon.desk import Desk, RenderedPage
 from ocrd.daemon.landing import Landing
@@ -20,6 +18,7 @@ from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.jobs import PageState
 from ocrd.domain.swapping import Side
 from ocrd.store.pages import PageStore
+from ocrd.telemetry.lean import bound_contextvars
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()

@@ -40,13 +40,17 @@ log = get_logger()
 
 TICK_S = 0.5
 ONCE_TICK_S = 0.05
+BAR_TICK_S = 0.2
 LOCK_PATIENCE_S = 1.0
 UPGRADE_S = 1800.0
 """For a big store to be copied and brought up to date, before systemd loses its patience."""
 ENDING_S = 60.0
 """For threads, children and the container's stop, beside the pages in hand."""
 INDEX_S = 0.04
-"""Of each half second, for the index of `ocrd search`: some 50 pages a second, and nothing while none is new."""
+"""Of each half second, for the index of `ocrd search`, until all new pages are in it: some 50 a second."""
+INDEX_EVERY_S = 5.0
+"""Then new ones are let gather: a page by itself costs a dozen times its share of a batch, and a search puts in what is
+lacking before it looks."""
 INDEX_REST_S = 60.0
 """After a failure: text that cannot be searched is no reason to stop reading."""
 DAY_S = 86400.0
@@ -210,7 +214,6 @@ class Supervisor:
         return warm
 
     def _watch(self, parts: build.Parts) -> ExitCode:
-        tick_s = ONCE_TICK_S if self._run.once else TICK_S
         while not self._told_to_stop:
             dead = parts.dead_thread
             if dead is not None:
@@ -231,10 +234,15 @@ class Supervisor:
                 if code is not None:
                     return code
             if self._run.once and parts.worker.busy:
-                parts.worker.wait_until_idle(tick_s)  # the end of the work is not slept over
+                parts.worker.wait_until_idle(self._busy_tick_s)  # the end of the work is not slept over
             else:
-                self._clock.wait(self._never, tick_s)
+                self._clock.wait(self._never, ONCE_TICK_S if self._run.once else TICK_S)
         return ExitCode.OK
+
+    @property
+    def _busy_tick_s(self) -> float:
+        """A bar moves five times a second; nobody waits for anything else."""
+        return TICK_S if self._run.progress is None else BAR_TICK_S
 
     def _tend_server(self, parts: build.Parts) -> None:
         if self._warm is not None:
@@ -246,12 +254,13 @@ class Supervisor:
         now = self._clock.monotonic()
         if now < self._next_indexing or self._space.look():
             return
-        self._next_indexing = now + TICK_S
         try:
-            parts.stores.indexer.catch_up(INDEX_S)
+            caught_up = parts.stores.indexer.catch_up(INDEX_S)
         except (OcrdError, OSError) as err:
             self._next_indexing = now + INDEX_REST_S
             log.warning("index_not_written", reason=str(err), next=getattr(err, "hint", None))
+        else:
+            self._next_indexing = now + (INDEX_EVERY_S if caught_up else TICK_S)
 
     def _tidy_up(self, parts: build.Parts) -> None:
         """Once a day, and at the start, forget what nobody asks for any more."""

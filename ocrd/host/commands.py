@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from ocrd import settings
 from ocrd.domain.errors import Stopped
 
 STDERR_TAIL = 4096
@@ -75,6 +74,8 @@ def describe_exit(returncode: int | None) -> str:
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
     """What a program gets: our variables but for the secrets, and more."""
+    from ocrd import settings  # the children start no programs, and start sooner without
+
     secrets = settings.secret_variables()
     return {name: value for name, value in os.environ.items() if name not in secrets} | dict(more or {})
 

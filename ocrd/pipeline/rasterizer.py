@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import sys
 import uuid
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -22,17 +20,16 @@ from typing import Any
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage, Recognition, block_from_json
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.text_layer import ENGINE as TEXT_LAYER
-from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+from ocrd.host.commands import ChildStopped
 from ocrd.host.events import Either
 from ocrd.pipeline import unlocking
+from ocrd.pipeline.rasterizer_pool import START_TIMEOUT_S, Pool
 
 FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
 OVERLAY_GROWTH, OVERLAY_BYTES = 4, 64 << 20
 """How much larger than document and text together a searchable PDF may become: a picture that is coded anew grows."""
 OVERLAY_S_PER_MIB = 2.0
-START_TIMEOUT_S = 60.0
-"""For a child to load its libraries; takes 0.2 s on a quiet machine."""
 MAX_HUNG = 3
 """After so many pages in a row that took too long, the others of a document are not tried: each would cost a minute
 and more."""
@@ -42,10 +39,6 @@ GRACE_S = 10.0
 """How much later than its job's deadline a child must have answered; then the child itself is stuck."""
 HEADER_BYTES = 4096
 """Of an image file: far more than any has."""
-_PROGRAM = (sys.executable, "-m", "ocrd.pipeline.rasterizer_child")
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
-"""Poppler's messages are read; they must not be translated."""
-_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,18 +110,15 @@ class Rasterizer:
     def __init__(self, policy: RenderPolicy, *, workers: int) -> None:
         """Starts nothing yet: each of the `workers` children starts with the first request that needs it."""
         self._policy = policy
-        self._workers = [_Worker() for _ in range(workers)]
+        self._pool = Pool(workers)
         self._closing = Event()
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
 
     def warm(self) -> None:
         """Start a child for the first request and return at once: it loads while the caller does something else.
 
         The others can load while the first page is rendered. Raises ServerFault if no process can be started.
         """
-        self._workers[-1].start()  # the one that `_take` finds first
+        self._pool.warm()
 
     def probe(self, path: bytes, identity: FileIdentity, media_type: MediaType) -> Probe:
         """Open a document and count its pages. May take `page_timeout_s`.
@@ -235,11 +225,7 @@ class Rasterizer:
         if self._closing.is_set():
             return
         self._closing.set()
-        workers = [self._idle.get() for _ in self._workers]
-        for worker in workers:
-            worker.hang_up()
-        for worker in workers:
-            worker.close()
+        self._pool.close()
 
     @property
     def policy(self) -> RenderPolicy:
@@ -263,23 +249,13 @@ class Rasterizer:
             )
         either = Either(stop, self._closing)
         try:
-            worker = self._take(either)
-            try:
+            with self._pool.worker(either) as worker:
                 answer = worker.ask(request, timeout_s=timeout_s + GRACE_S, stop=either)
-            finally:
-                self._idle.put(worker)
         except ChildStopped:
             if stop.is_set():
                 raise
             raise ServerFault("the rasterizer is being closed") from None
         return _raise_if_blameless(answer)
-
-    def _take(self, stop: Event) -> _Worker:
-        """The worker that was used last, which is warm; waits while all are busy."""
-        while not stop.is_set():
-            with contextlib.suppress(queue.Empty):
-                return self._idle.get(timeout=_POLL_S)
-        raise ChildStopped
 
 
 def is_timeout(outcome: PageImage | PageFault) -> bool:
@@ -349,66 +325,6 @@ def _sweep(folder: str, prefix: str, *, keep: AbstractSet[str]) -> None:
         for name in os.listdir(folder):
             if name.startswith(prefix) and name not in keep:
                 os.unlink(os.path.join(folder, name))
-
-
-class _Worker:
-    """A place for a child: started when needed, and again after it was killed. Used by one thread at a time."""
-
-    def __init__(self) -> None:
-        self._child: Child | None = None
-        self._greeted = False
-
-    def start(self) -> None:
-        """Start the child if there is none; it loads its libraries by itself."""
-        if self._child is not None:
-            return
-        try:
-            self._child = Child(_PROGRAM, env=_ENVIRONMENT)
-        except OSError as err:
-            raise _not_started(err) from err
-        self._greeted = False
-
-    def ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
-        """The child's answer. One that was killed is replaced at once; if that one dies or is stuck too, it is the
-        server's fault, and the next request gets a new one."""
-        try:
-            return self._ask(request, timeout_s=timeout_s, stop=stop)
-        except ChildDied:
-            pass  # somebody killed it, perhaps while it was idle
-        except ChildTimeout as err:
-            raise ServerFault(f"the rasterizer's helper is stuck: {err}") from err
-        try:
-            return self._ask(request, timeout_s=timeout_s, stop=stop)
-        except (ChildDied, ChildTimeout) as err:
-            raise ServerFault(f"the rasterizer's helper failed twice: {err}") from err
-
-    def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
-        self.start()
-        child, self._child = self._child, None  # unless it answers, it is gone
-        assert child is not None
-        if not self._greeted:
-            try:
-                child.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
-            except ChildTimeout as err:
-                raise _not_started(err) from err
-            self._greeted = True
-        answer = child.ask(request, timeout_s=timeout_s, stop=stop)
-        self._child = child
-        return answer
-
-    def hang_up(self) -> None:
-        """Have the child end by itself, without waiting for it."""
-        if self._child is not None:
-            self._child.hang_up()
-
-    def close(self) -> None:
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-def _not_started(err: Exception) -> ServerFault:
-    return ServerFault(f"the rasterizer's helper does not start: {err}", hint="run: ocrd doctor")
 
 
 def _raise_if_blameless(answer: dict[str, Any]) -> dict[str, Any]:

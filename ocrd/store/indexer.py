@@ -15,18 +15,19 @@ class Indexer:
         self._database = database
         self._seen = (-1, -1)
 
-    def catch_up(self, seconds: float) -> None:
-        """Work for about so long, or until nothing is left. Costs nothing while the store stands still. Raises what
-        the store raises: the index can wait, so a full disk is not waited for."""
+    def catch_up(self, seconds: float) -> bool:
+        """Work for about so long, or until nothing is left; whether that is so. Costs nothing while the store stands still.
+        Raises what the store raises: the index can wait, so a full disk is not waited for."""
         until = time.monotonic() + seconds
         while (seen := self._database.state_of_file()) != self._seen:
             with self._database.read() as tx:
                 batch = search.gather(plain(tx))
             if not batch:
                 self._seen = seen
-                return
+                return True
             self._database.name_next("index.put")
             with self._database.write() as tx:
                 search.put(plain(tx), batch)
             if time.monotonic() >= until:
-                return
+                return False
+        return True

@@ -18,9 +18,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
-import structlog
-
 from ocrd.domain.printable import escaped
+from ocrd.telemetry.lean import structlog
 
 LEVELS = {
     "debug": logging.DEBUG,
