@@ -16,6 +16,7 @@ from ocrd.domain.errors import ConfigError, ReasonCode, SourceChanged
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.moving import AfterRules, Step
 from ocrd.host import faults, files, moving
+from ocrd.host.anchors import Anchors
 from ocrd.settings import Settings
 
 # --- where to ------------------------------------------------------------------------------------------------
@@ -95,6 +96,7 @@ class Place:
         self.source = os.fsencode(folder / "scan.pdf")
         self.target = os.fsencode(target / "scan.pdf")
         self.draft = os.fsencode(target / ".ocrd-1-move.tmp")
+        self.aside = os.fsencode(folder / ".ocrd-1-aside.tmp")
         self.write(self.source, CONTENT)
         os.utime(self.source, ns=(1_600_000_000_123_456_789,) * 2)
 
@@ -105,13 +107,13 @@ class Place:
     def move(self) -> None:
         known = files.stat_regular(self.source)
         assert known is not None
-        moving.move_new(self.source, self.target, draft=self.draft, known=known)
+        moving.move_new(self.source, self.target, draft=self.draft, aside=self.aside, known=known)
 
     @property
     def standing(self) -> dict[bytes, bytes]:
-        """What stands at each of the three places."""
+        """What stands at each of the four places."""
         found = {}
-        for path in (self.source, self.target, self.draft):
+        for path in (self.source, self.target, self.draft, self.aside):
             if os.path.lexists(path):
                 with open(path, "rb") as file:
                     found[path] = file.read()
@@ -160,7 +162,7 @@ def test_a_file_that_changed_stays(place: Place) -> None:
     assert known is not None
     place.write(place.source, b"changed")
     with pytest.raises(SourceChanged):
-        moving.move_new(place.source, place.target, draft=place.draft, known=known)
+        moving.move_new(place.source, place.target, draft=place.draft, aside=place.aside, known=known)
     assert place.standing == {place.source: b"changed"}
 
 
@@ -184,7 +186,7 @@ def test_whatever_fails_wherever_the_file_stands_somewhere(
         known = files.stat_regular(place.source)
         assert known is not None
         assert moving.holds_same(place.source, place.target)
-        moving.finish(place.source, place.target, known)
+        moving.finish(place.source, place.target, aside=place.aside, known=known)
         assert place.standing == {place.target: CONTENT}
 
 
@@ -210,7 +212,7 @@ def test_a_file_that_may_not_be_taken_away_stays(place: Place, monkeypatch: pyte
             monkeypatch.setattr(files, "remove_if_there", remove)
 
     def remove(path: bytes) -> bool:
-        if path == place.source:
+        if path == place.aside:
             raise PermissionError(13, "Permission denied")
         os.unlink(path)
         return True
@@ -228,7 +230,7 @@ def test_new_folders_are_as_open_as_those_above(tmp_path: Path) -> None:
     tmp_path.chmod(0o2770)
     before = os.umask(0o077)
     try:
-        moving.make_folders(os.fsencode(tmp_path / "a" / "b"), below=os.fsencode(tmp_path))
+        moving.make_folders(os.fsencode(tmp_path / "a" / "b"), below=os.fsencode(tmp_path), anchors=Anchors())
     finally:
         os.umask(before)
     assert {(tmp_path / name).stat().st_mode & 0o7777 for name in ("a", "a/b")} == {0o2770}
@@ -237,5 +239,5 @@ def test_new_folders_are_as_open_as_those_above(tmp_path: Path) -> None:
 def test_nothing_is_put_where_a_drive_is_not_mounted(tmp_path: Path) -> None:
     base = tmp_path / "drive"
     with pytest.raises(FileNotFoundError):
-        moving.make_folders(os.fsencode(base / "a"), below=os.fsencode(base))
+        moving.make_folders(os.fsencode(base / "a"), below=os.fsencode(base), anchors=Anchors())
     assert not base.exists()

@@ -264,10 +264,10 @@ def test_a_copy_that_was_cut_short_is_ours_if_just_this_text_was_planned_there(
     draft = writer.write_draft(document.path, document.id, "txt", RENDERERS["txt"], pages("some text")())
     document.output("txt").write_bytes(standing)
     ours = frozenset({draft.sha256} if planned else {"0" * 64})
-    whose = writer.ownership(
+    found = writer.look_at(
         draft.target, draft_sha256=draft.sha256, ours=ours, overwrite_edited=False, draft=draft.path
     )
-    assert whose is owner
+    assert found.owner is owner
     writer.discard(draft)
 
 
@@ -359,7 +359,7 @@ def test_a_name_that_could_steer_a_terminal_is_made_visible_in_the_error_file(
 def test_the_error_file_goes_once_there_is_text(document: Document) -> None:
     document.fail()
     document.write("some text")
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
     assert not document.output("error").exists()
     assert document.path + b".ocrd-error.txt" not in document.ours
 
@@ -367,22 +367,22 @@ def test_the_error_file_goes_once_there_is_text(document: Document) -> None:
 def test_an_error_file_that_was_edited_stays_and_is_the_users_from_then_on(document: Document) -> None:
     document.fail()
     document.output("error").write_text("to be scanned again, said Maria")
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
     assert document.fail().foreign == (document.path + b".ocrd-error.txt",)
     assert document.output("error").read_text() == "to be scanned again, said Maria"
 
 
 def test_a_foreign_error_file_is_not_removed(document: Document) -> None:
     document.output("error").write_text("not ours")
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
     assert document.output("error").read_text() == "not ours"
 
 
 def test_an_error_file_that_is_gone_already_is_no_trouble(document: Document) -> None:
     document.fail()
     document.output("error").unlink()
-    document.publisher.remove_error(document.path)
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
+    document.publisher.remove_error(document.path, document.id)
     assert document.ours == set()
 
 
