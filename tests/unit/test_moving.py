@@ -226,6 +226,100 @@ def test_a_file_that_may_not_be_taken_away_stays(place: Place, monkeypatch: pyte
         assert place.standing == {place.target: CONTENT}
 
 
+def test_a_version_that_is_saved_in_the_last_moment_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(name: str) -> None:
+        if name == "file.aside":
+            place.write(place.source + b".new", b"a new version")
+            os.rename(place.source + b".new", place.source)
+
+    monkeypatch.setattr(faults, "point", save)
+    try:
+        place.move()
+    except SourceChanged:
+        assert place.standing == {place.source: b"a new version"}
+    else:
+        assert place.standing == {place.target: CONTENT}  # it was renamed before anybody could
+
+
+def test_a_file_that_its_owner_put_at_the_new_place_stays_when_the_old_one_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(place.target, CONTENT)
+    known = files.stat_regular(place.source)
+    assert known is not None
+
+    def refuse(path: bytes) -> bool:
+        raise PermissionError(13, f"Permission denied: {path!r}")
+
+    monkeypatch.setattr(files, "remove_if_there", refuse)
+    with pytest.raises(PermissionError):
+        moving.finish(place.source, place.target, aside=place.aside, known=known)
+    assert place.standing == {place.source: CONTENT, place.target: CONTENT}
+
+
+def test_what_a_kill_left_aside_gets_its_name_back_unless_it_has_arrived(place: Place) -> None:
+    os.rename(place.source, place.aside)
+    moving.put_back(place.aside, place.source, place.target)
+    assert place.standing == {place.source: CONTENT}
+    os.rename(place.source, place.aside)
+    place.write(place.target, CONTENT)
+    moving.put_back(place.aside, place.source, place.target)
+    assert place.standing == {place.target: CONTENT}
+    place.write(place.aside, b"one version")
+    place.write(place.source, b"another")
+    with pytest.raises(FileExistsError):
+        moving.put_back(place.aside, place.source, place.target)
+    assert place.standing[place.aside] == b"one version"
+
+
+def test_no_old_name_goes_before_the_new_one_is_durable(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What power loss would leave follows from the order."""
+    order: list[str] = []
+    known = files.stat_regular(place.source)
+    assert known is not None
+    monkeypatch.setattr(faults, "point", order.append)
+    place.move()
+    named = order.index("move.named")
+    if "move.unlink" in order:
+        assert order[named:] == [
+            "move.named",
+            *("folder.sync", "folder.synced", "move.unlink", "file.aside", "file.put_aside"),
+            *("move.unlinked", "folder.sync", "folder.synced"),
+        ]
+        if "move.copied" in order:
+            assert order.index("file.synced") < order.index("move.copied") < named
+    else:  # renamed
+        assert order[named:] == ["move.named", *("folder.sync", "folder.synced") * 2]
+
+
+def test_what_is_finished_after_a_kill_is_made_durable_before_the_old_name_goes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(place.target, CONTENT)
+    known = files.stat_regular(place.source)
+    assert known is not None
+    order: list[str] = []
+    monkeypatch.setattr(faults, "point", order.append)
+    moving.finish(place.source, place.target, aside=place.aside, known=known)
+    assert order[:5] == ["file.sync", "file.synced", "folder.sync", "folder.synced", "move.unlink"]
+    assert order[-3:] == ["move.unlinked", "folder.sync", "folder.synced"]
+    assert place.standing == {place.target: CONTENT}
+
+
+def test_a_folder_is_not_made_past_a_link(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "inbox" / "done").symlink_to(tmp_path / "outside")
+    below = os.fsencode(tmp_path / "inbox")
+    with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+        moving.make_folders(os.path.join(below, b"done", b"sub"), below=below, anchors=Anchors((below,)))
+    assert os.listdir(tmp_path / "outside") == []
+
+
 def test_new_folders_are_as_open_as_those_above(tmp_path: Path) -> None:
     tmp_path.chmod(0o2770)
     before = os.umask(0o077)
