@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from threading import Condition, Thread
@@ -244,7 +245,7 @@ class Mover:
 
 def _bring(job: Job, source: bytes, target: bytes, *, is_original: bool) -> bool:
     draft = os.path.join(os.path.dirname(target), b".ocrd-%d-move.tmp" % job.id)
-    aside = os.path.join(os.path.dirname(source), b".ocrd-%d-aside.tmp" % job.id)
+    aside = _aside_of(source)
     moving.put_back(aside, source, target)
     identity = files.stat_regular(source)
     at_target = os.path.lexists(target)
@@ -264,6 +265,12 @@ def _bring(job: Job, source: bytes, target: bytes, *, is_original: bool) -> bool
     except FileExistsError:
         return False
     return True
+
+
+def _aside_of(source: bytes) -> bytes:
+    """A hidden name for a file that is about to go: its own, as the next daemon must know what a kill left there."""
+    folder, name = os.path.split(source)
+    return os.path.join(folder, b".ocrd-%s-aside.tmp" % hashlib.sha256(name).hexdigest()[:32].encode())
 
 
 def _expect_unchanged(job: Job, identity: FileIdentity) -> None:
