@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 from ocrd.daemon.folders import Folders
 from ocrd.domain import page_ranges
@@ -10,6 +11,7 @@ from ocrd.domain.documents import FileIdentity, MediaType
 from ocrd.domain.errors import InputRejected, ReasonCode, SourceChanged
 from ocrd.domain.page_ranges import Range
 from ocrd.host import files
+from ocrd.host.anchors import Anchors
 from ocrd.pipeline import intake
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.store.documents import Arrival
@@ -29,8 +31,10 @@ class Admission:
         pages: Sequence[Range] = (),
         fingerprint_of: Callable[[bytes], str],
         folders: Folders,
+        anchors: Anchors | None = None,
     ) -> None:
-        """`pages` are those that are read where no folder says otherwise; none: all."""
+        """`pages` are those that are read where no folder says otherwise; none: all. `anchors` holds the inboxes."""
+        self._anchors = anchors or Anchors()
         self._rasterizer = rasterizer
         self._ranges = pages
         self._max_bytes = max_bytes
@@ -43,13 +47,14 @@ class Admission:
         Raises SourceChanged if the file changed under our hands; a file that cannot be worked on is an Arrival
         with `rejected` set. Its checksum stands there too whenever the content could be read.
         """
-        identity = files.stat_regular(path)
-        if identity is None:
-            raise SourceChanged(ReasonCode.FILE_GONE, "the file went away")
-        try:
-            inspected = intake.inspect(path, max_bytes=self._max_bytes)
-        except InputRejected as err:
-            return self._arrival(inbox, path, identity, rejected=err)
+        with self._anchored(path) as here:
+            identity = files.stat_regular(here)
+            if identity is None:
+                raise SourceChanged(ReasonCode.FILE_GONE, "the file went away")
+            try:
+                inspected = intake.inspect(here, max_bytes=self._max_bytes)
+            except InputRejected as err:
+                return self._arrival(inbox, path, identity, rejected=err)
         if inspected is None:
             return None
         found = (inspected.media_type, inspected.sha256)
@@ -59,6 +64,16 @@ class Admission:
         except InputRejected as err:
             return self._arrival(inbox, path, inspected.identity, found=found, rejected=err)
         return self._arrival(inbox, path, inspected.identity, found=found, pages=pages)
+
+    @contextlib.contextmanager
+    def _anchored(self, path: bytes) -> Iterator[bytes]:
+        """The file by a name that leads past no link. Raises SourceChanged if its folder is gone or a link by now."""
+        with contextlib.ExitStack() as stack:
+            try:
+                here = stack.enter_context(self._anchors.at(path))
+            except OSError as err:
+                raise SourceChanged(ReasonCode.FILE_GONE, "the folder of the file went away") from err
+            yield here
 
     def _choose(self, path: bytes, pages: int) -> tuple[int, ...]:
         """The pages to read. Raises InputRejected if it has none of those that are asked for."""

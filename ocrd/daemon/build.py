@@ -30,6 +30,7 @@ from ocrd.domain.moving import AfterRules
 from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
 from ocrd.host import files
+from ocrd.host.anchors import Anchors
 from ocrd.host.clock import SystemClock
 from ocrd.packages import install_command
 from ocrd.pipeline.formats import renderers
@@ -161,6 +162,8 @@ def build(
 ) -> Parts:
     """Put a daemon together. `on_page` hears of each page that settled; `locks` holds those of the inboxes."""
     check_outputs(settings)
+    anchors = Anchors(tuple(roots))
+    rasterizer.read_below(anchors)
     folder = os.path.join(os.path.dirname(stores.database.path), "work")
     folders = find_folders(settings, roots)
     fingerprint_of = fingerprints(settings, folders)
@@ -168,6 +171,7 @@ def build(
         stores.outputs,
         overlay=Overlay(rasterizer, stores.documents, folder).chunks,
         formats_of=lambda path: folders.of(path).formats,
+        anchors=anchors,
         **_wanted_outputs(settings),
     )
     after = after_rules(settings)
@@ -175,7 +179,13 @@ def build(
     hooks = Hooks(settings.hooks, os.path.dirname(stores.database.path))
     mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock(), on_end=hooks.announce)
     finisher = Finisher(
-        stores.documents, stores.pages, publisher, after=after, on_move=mover.notify, on_end=hooks.announce
+        stores.documents,
+        stores.pages,
+        publisher,
+        after=after,
+        on_move=mover.notify,
+        on_end=hooks.announce,
+        anchors=anchors,
     )
     admission = Admission(
         rasterizer,
@@ -183,6 +193,7 @@ def build(
         pages=page_ranges.parse(settings.inbox.pages),
         fingerprint_of=fingerprint_of,
         folders=folders,
+        anchors=anchors,
     )
     worker = Worker(
         WorkerParts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,21 @@ from ocrd.domain.errors import ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.moving import AfterRules
 from ocrd.host import files
-from ocrd.pipeline import writer
+from ocrd.host.anchors import Anchors
 from ocrd.store.documents import DocumentStore, Job
 from ocrd.store.pages import PageStore
 
-NO_SPACE = "no space left to write beside "
-_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+CANNOT_WRITE = "nothing can be written beside "
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""A disk that is full, read-only (as ext4 makes itself after an error) or broken: room, a new cable or `mount -o remount,rw`
+helps all documents at once."""
+_IN_WORDS = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "no space left",
+    errno.EROFS: "its disk is read-only",
+}
+_MOST_IO_ERRORS = 5
+"""So often is a document tried on a disk that fails: such a one seldom heals, and the others shall not wait for it."""
 _GAPS_LISTED = 5
 
 Failures = Sequence[tuple[int, str, str]]
@@ -46,27 +56,33 @@ class Finisher:
         after: AfterRules | None = None,
         on_move: Callable[[], None] = lambda: None,
         on_end: Callable[[int], None] = lambda document_id: None,  # noqa: ARG005
+        anchors: Anchors | None = None,
     ) -> None:
-        """After the commit that ends a document, `on_move` is told if its original is to be moved, else `on_end`."""
+        """After the commit that ends a document, `on_move` is told if its original is to be moved, else `on_end`.
+        `anchors` holds the inboxes."""
+        self._anchors = anchors or Anchors()
         self._on_end = on_end
         self._after = after or AfterRules()
         self._on_move = on_move
         self._documents = documents
         self._pages = pages
         self._publisher = publisher
+        self._io_errors: Counter[int] = Counter()
 
     def finish(self, job: Job) -> Ending:
-        """Write the outputs of a document whose pages are all settled. Raises ServerFault when the disk is full:
-        the document can be finished later."""
+        """Write the outputs of a document whose pages are all settled. Raises ServerFault when the disk takes nothing
+        now: the document can be finished later."""
         problem = self.source_problem(job.id)
         if problem is not None:
             return self._commit(job.id, Ending(DocumentState.CANCELLED, *problem))
         try:
             return self._commit(job.id, self._write(job))
         except OSError as err:
-            writer.sweep(job.path, job.id)
-            if err.errno in _OUT_OF_SPACE:
-                raise ServerFault(NO_SPACE + job.name) from err
+            self.sweep(job)
+            problem = self.source_problem(job.id)
+            if problem is not None:  # its folder went away, or is a link since the look before
+                return self._commit(job.id, Ending(DocumentState.CANCELLED, *problem))
+            self._raise_if_passing(err, job.id, job.name)
             reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
             return self._commit(job.id, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
 
@@ -77,29 +93,43 @@ class Finisher:
         touched meanwhile has been looked into again, and is the same document.
         """
         job = self._documents.find_current(document_id)
-        identity = None if job is None else files.stat_regular(job.path)
+        identity = None if job is None else self._anchors.stat_regular(job.path)
         if job is not None and identity is None:
             return ReasonCode.FILE_GONE, "the file was moved or deleted; the pages that were read are kept"
         if job is None or identity is None or (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
             return ReasonCode.SUPERSEDED, "the file was changed since it was taken in"
         return None
 
+    def sweep(self, job: Job) -> None:
+        """Remove the drafts that a killed daemon may have left for a document."""
+        self._publisher.sweep(job.path, job.id)
+
     def cancel(self, job: Job, code: ReasonCode, reason: str) -> Ending:
         """End a document without text; the pages it has are kept."""
         return self._commit(job.id, Ending(DocumentState.CANCELLED, code, reason))
 
     def reject(self, job_id: int, path: bytes, code: ReasonCode, reason: str, hint: str) -> Ending:
-        """End a document that can never work, with its error file. Raises ServerFault when the disk is full: the
-        document can be rejected later."""
+        """End a document that can never work, with its error file. Raises ServerFault when the disk takes nothing now:
+        the document can be rejected later."""
         written: tuple[bytes, ...] = ()
         try:
             written = self._publisher.write_error(path, job_id, code=code, reason=reason, hint=hint).written
         except OSError as err:
-            if err.errno in _OUT_OF_SPACE:
-                raise ServerFault(NO_SPACE + files.display_name(path)) from err
-            # a read-only inbox: the reason stands in the store in any case
+            self._raise_if_passing(err, job_id, files.display_name(path))
+            # a folder that may not be written: the reason stands in the store in any case
         ending = Ending(DocumentState.REJECTED, code, reason, written)
         return self._commit(job_id, ending)
+
+    def _raise_if_passing(self, err: OSError, job_id: int, name: str) -> None:
+        """Raises ServerFault if what went wrong is worth waiting for."""
+        if err.errno not in _PASSING:
+            return
+        if err.errno == errno.EIO:
+            self._io_errors[job_id] += 1
+            if self._io_errors[job_id] >= _MOST_IO_ERRORS:
+                del self._io_errors[job_id]
+                return
+        raise ServerFault(f"{CANNOT_WRITE}{name}: {_IN_WORDS.get(err.errno, err.strerror)}") from err
 
     def _commit(self, job_id: int, ending: Ending) -> Ending:
         move = self._after.folder_for(ending.state, ending.code) is not None
@@ -122,7 +152,7 @@ class Finisher:
         done = self._publisher.write(
             job.path, job.id, lambda: self._pages.transcript(job.id), overwrite=job.overwrite
         )
-        self._publisher.remove_error(job.path)
+        self._publisher.remove_error(job.path, job.id)
         if done.foreign:
             code, reason = ReasonCode.OUTPUT_EXISTS, name_foreign(done.foreign)
         elif done.failed:

@@ -15,6 +15,7 @@ from ocrd.domain.errors import ConfigError
 from ocrd.domain.folders import FolderSettings
 from ocrd.domain.moving import is_below
 from ocrd.host import files
+from ocrd.host.anchors import Anchors
 from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
@@ -29,6 +30,7 @@ class Folders:
         self, roots: Sequence[bytes], *, languages: Collection[str], formats: Collection[str]
     ) -> None:
         self._roots = roots
+        self._anchors = Anchors(tuple(roots))
         self._languages = languages
         self._formats = formats
         self._lock = Lock()
@@ -53,7 +55,8 @@ class Folders:
             return sorted(problem for _, _, problem in self._known.values() if problem)
 
     def _said_in(self, path: bytes) -> FolderSettings:
-        identity = files.stat_regular(path)
+        there = os.path.lexists(path)  # costs a fifth of the look past no link, and mostly says no
+        identity = self._anchors.stat_regular(path) if there else None
         with self._lock:
             known = self._known.get(path)
             if identity is None:
@@ -71,7 +74,7 @@ class Folders:
     def _read(self, path: bytes) -> tuple[FolderSettings, str]:
         name = files.display_name(path)
         try:
-            with files.open_regular(path) as fd:
+            with self._anchors.at(path) as here, files.open_regular(here) as fd:
                 data = os.read(fd, _MOST_BYTES + 1)
             if len(data) > _MOST_BYTES:
                 return folders.NOTHING, f"{name}: it is too long"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from ocrd.daemon.desk import Desk, OpenDocument
-from ocrd.daemon.finisher import NO_SPACE, Ending, Finisher
+from ocrd.daemon.finisher import CANNOT_WRITE, Ending, Finisher
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.domain.quality import Cause
@@ -121,7 +121,7 @@ class Landing:
             self._close(document, lambda: self._finisher.finish(document.job))
 
     def _close(self, document: OpenDocument, finish: Callable[[], Ending]) -> None:
-        """End it, or leave it for later where the disk is full."""
+        """End it, or leave it for later where the disk takes nothing now."""
         try:
             ended = finish()
         except ServerFault as err:
@@ -130,7 +130,7 @@ class Landing:
         else:
             self._closed(document, ended)
             outage = self._desk.outage
-            if outage is not None and outage.reason.startswith(NO_SPACE):
+            if outage is not None and outage.reason.startswith(CANNOT_WRITE):
                 self._desk.clear_outage()
 
     def _release(self, document: OpenDocument) -> None:

@@ -2,14 +2,17 @@
 daemon had begun. One thread: a slow drive stalls nothing but itself.
 
 A wish is recorded with the commit that ends a document; a plan (every file's old and new place) before the first file
-is touched; the arrival when all of them stand there. The texts go first, so that where the original is, they are.
+is touched; the arrival when all of them stand there. The original goes first: only if it gets its new name do the texts
+follow, and a text that cannot stays behind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Condition, Thread
 
 from ocrd.domain import moving as rules
@@ -18,6 +21,7 @@ from ocrd.domain.errors import ConfigError, ReasonCode, SourceChanged, StoreFull
 from ocrd.domain.moving import AfterRules, Step
 from ocrd.domain.ports import Clock
 from ocrd.host import faults, files, moving
+from ocrd.host.anchors import Anchors
 from ocrd.store.documents import DocumentStore, Job
 from ocrd.store.relocations import Move, RelocationStore
 from ocrd.telemetry.logs import get_logger
@@ -26,6 +30,7 @@ log = get_logger()
 
 AGAIN_S = 60.0
 """After a move that did not work: a drive that is away, a folder that may not be written."""
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _LONGEST_NAME = 1000
 """So many names are tried for one file; then something else is wrong."""
 
@@ -46,6 +51,7 @@ class Mover:
         """`on_end` is told of each document whose original has arrived, or stays after all."""
         self._on_end = on_end
         self._roots = {files.display_name(root): root for root in roots}
+        self._anchors = Anchors((*roots, *_folders_outside(roots, after)))
         self._after = after
         self._documents = documents
         self._relocations = relocations
@@ -158,14 +164,14 @@ class Mover:
         if not (root and folder and target):
             self._relocations.drop(job.id)
             return []
-        identity = files.stat_regular(job.path)
+        identity = self._anchors.stat_regular(job.path)
         if identity is None:
-            _expect_folder(job.path)
+            self._expect_folder(job.path)
             self._relocations.drop(job.id)
             return []
         _expect_unchanged(job, identity)
         base = os.fsencode(folder) if os.path.isabs(folder) else root
-        moving.make_folders(os.path.dirname(target), below=os.path.normpath(base))
+        moving.make_folders(os.path.dirname(target), below=os.path.normpath(base), anchors=self._anchors)
         planned = self._free_names(job, job.path, target)
         return planned if self._relocations.plan(job.id, planned) else []
 
@@ -174,9 +180,11 @@ class Mover:
         texts = [one for one in self._relocations.outputs_of(job.id) if one.startswith(path)]
         for number, name in enumerate(rules.names(target)):
             places = [(path, name)]
-            places += [(text, name + text[len(path) :]) for text in texts if files.stat_regular(text)]
-            if not any(os.path.lexists(place) for _, place in places):
-                return places
+            places += [(text, name + text[len(path) :]) for text in texts if self._anchors.stat_regular(text)]
+            with self._folder_of(name) as here:
+                folder = os.path.dirname(here)
+                if not any(os.path.lexists(os.path.join(folder, os.path.basename(one))) for _, one in places):
+                    return places
             if number > _LONGEST_NAME:
                 break
         raise OSError(f"{files.display_name(target)} and its numbered names are all taken")
@@ -196,47 +204,86 @@ class Mover:
             if not self._bring(job, *text):
                 log.warning("text_stays", document=job.id, file=files.display_name(text[0]))
         faults.point("move.arrived")
-        moved = [(old, new) for old, new in planned if not os.path.lexists(old) and files.stat_regular(new)]
+        there, stat_regular = self._anchors.lexists, self._anchors.stat_regular
+        moved = [(old, new) for old, new in planned if not there(old) and stat_regular(new)]
         name = files.display_name(original[1])
-        self._relocations.arrive(job.id, moved, name=name, identity=files.stat_regular(original[1]))
+        self._relocations.arrive(job.id, moved, name=name, identity=stat_regular(original[1]))
         log.info("document_moved", document=job.id, file=job.name, to=name)
 
     def _bring(self, job: Job, source: bytes, target: bytes) -> bool:
-        """Bring one file to its place; False if another one has it."""
-        identity = files.stat_regular(source)
-        at_target = os.path.lexists(target)
-        same = identity is not None and at_target and moving.holds_same(source, target)
-        step = rules.next_step(at_source=identity is not None, at_target=at_target, same=same)
-        if step is Step.GONE:
-            _expect_folder(source)
-            _expect_folder(target)
-        if step in {Step.DONE, Step.GONE}:
-            return True
-        if step is Step.TAKEN or identity is None:
-            return False
-        if source == job.path:
-            _expect_unchanged(job, identity)
-        if step is Step.FINISH:
-            moving.finish(source, target, identity)
-            return True
-        draft = os.path.join(os.path.dirname(target), b".ocrd-%d-move.tmp" % job.id)
-        try:
-            moving.move_new(source, target, draft=draft, known=identity)
-        except FileExistsError:
-            return False
+        """Bring one file to its place; False if another one has it. Raises FileNotFoundError where one of the two folders
+        is not there, or is a link by now: nothing is concluded from a file that is missing then."""
+        with contextlib.ExitStack() as stack:
+            new = stack.enter_context(self._folder_of(target))
+            try:
+                old = stack.enter_context(self._folder_of(source))
+            except FileNotFoundError:
+                if not os.path.lexists(new):
+                    raise
+                return True  # arrived, and the folder that it came from is gone since
+            return _bring(job, old, new, is_original=source == job.path)
+
+    @contextlib.contextmanager
+    def _folder_of(self, path: bytes) -> Iterator[bytes]:
+        with contextlib.ExitStack() as stack:
+            try:
+                here = stack.enter_context(self._anchors.at(path))
+            except OSError as err:
+                if err.errno not in _NOT_THERE:
+                    raise
+                folder = files.display_name(os.path.dirname(path))
+                raise FileNotFoundError(
+                    errno.ENOENT, f"the folder {folder} is not there, or a link leads to it"
+                ) from err
+            yield here
+
+    def _expect_folder(self, path: bytes) -> None:
+        """Nothing is concluded from a file that is not there where its whole folder is not."""
+        with self._folder_of(path):
+            pass
+
+
+def _bring(job: Job, source: bytes, target: bytes, *, is_original: bool) -> bool:
+    draft = os.path.join(os.path.dirname(target), b".ocrd-%d-move.tmp" % job.id)
+    aside = _aside_of(source)
+    moving.put_back(aside, source, target)
+    identity = files.stat_regular(source)
+    at_target = os.path.lexists(target)
+    same = identity is not None and at_target and moving.holds_same(source, target)
+    step = rules.next_step(at_source=identity is not None, at_target=at_target, same=same)
+    if step in {Step.DONE, Step.GONE}:
         return True
+    if step is Step.TAKEN or identity is None:
+        return False
+    if is_original:
+        _expect_unchanged(job, identity)
+    if step is Step.FINISH:
+        moving.finish(source, target, aside=aside, known=identity)
+        return True
+    try:
+        moving.move_new(source, target, draft=draft, aside=aside, known=identity)
+    except FileExistsError:
+        return False
+    return True
 
 
-def _expect_folder(path: bytes) -> None:
-    """Nothing is concluded from a file that is not there where its whole folder is not."""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, f"the folder {files.display_name(folder)} is not there")
+def _aside_of(source: bytes) -> bytes:
+    """A hidden name for a file that is about to go: its own, as the next daemon must know what a kill left there."""
+    folder, name = os.path.split(source)
+    return os.path.join(folder, b".ocrd-%s-aside.tmp" % hashlib.sha256(name).hexdigest()[:32].encode())
 
 
 def _expect_unchanged(job: Job, identity: FileIdentity) -> None:
     if (identity.size, identity.mtime_ns) != (job.size, job.mtime_ns):
         raise SourceChanged(ReasonCode.SUPERSEDED, "the file was changed since it was taken in")
+
+
+def _folders_outside(roots: Sequence[bytes], after: AfterRules) -> Iterator[bytes]:
+    """Those of the rules that lie in no inbox: nobody but their owner names them, and they may be links."""
+    for folder in map(os.fsencode, after.folders):
+        place = os.path.normpath(folder)
+        if os.path.isabs(place) and not any(rules.is_below(place, root) for root in roots):
+            yield place
 
 
 def folders_of(roots: Sequence[bytes], after: AfterRules) -> frozenset[bytes]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ocrd.domain.documents import PageText
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.host import files
+from ocrd.host.anchors import Anchors
 from ocrd.pipeline import writer
 from ocrd.pipeline.formats import RENDERERS
 from ocrd.pipeline.intake import NAME_MAX_BYTES
@@ -30,16 +31,6 @@ Overlay = Callable[[bytes, int, Callable[[], Iterable[PageText]]], Iterable[byte
 """Makes a searchable PDF of a document: its path, its number, its pages. Raises PageFault if it cannot."""
 
 
-@contextlib.contextmanager
-def _no_draft_left(path: bytes, document_id: int) -> Iterator[None]:
-    """Whatever fails, the folder, the store or a page: the drafts that were finished before go too."""
-    try:
-        yield
-    except BaseException:
-        writer.sweep(path, document_id)
-        raise
-
-
 class Publisher:
     """Writes and removes outputs. Raises OSError where the folder cannot be written."""
 
@@ -52,9 +43,12 @@ class Publisher:
         renderers: Mapping[str, Renderer] = RENDERERS,
         formats_of: Callable[[bytes], Sequence[str] | None] = lambda path: None,  # noqa: ARG005
         overlay: Overlay | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
-        """`formats_of` tells the formats of an input that has its own; `overlay` is needed for the format `pdf` alone."""
+        """`formats_of` tells the formats of an input that has its own; `overlay` is needed for the format `pdf` alone;
+        `anchors` holds the inboxes."""
         self._outputs = outputs
+        self._anchors = anchors or Anchors()
         self._formats_of = formats_of
         self._overlay = overlay
         self.reconfigure(formats=formats, error_file=error_file, renderers=renderers)
@@ -75,25 +69,48 @@ class Publisher:
         self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, overwrite: bool
     ) -> Published:
         """Write every format beside the input. The caller commits the written ones as such."""
-        with _no_draft_left(path, document_id):
+        with self._beside(path, document_id) as here:
             drafts, failed = [], []
             for name in self._wanted(path):
                 try:
-                    drafts.append(self._draft(path, document_id, name, pages))
+                    drafts.append(self._draft(path, document_id, name, pages, here=here))
                 except PageFault as err:
                     failed.append((writer.target_of(path, name), str(err)))
             done = self._publish(path, document_id, drafts, overwrite=overwrite)
             return replace(done, failed=tuple(failed))
 
+    @contextlib.contextmanager
+    def _beside(self, path: bytes, document_id: int) -> Iterator[bytes]:
+        """The name by which the drafts' functions reach the input's folder, past no link. Whatever fails, the folder,
+        the store or a page: the drafts that were finished before go too."""
+        with self._anchors.at(path) as here:
+            try:
+                yield here
+            except BaseException:
+                writer.sweep(here, document_id)
+                raise
+
+    def sweep(self, path: bytes, document_id: int) -> None:
+        """Remove the drafts that a killed daemon may have left for a document."""
+        with contextlib.suppress(OSError), self._anchors.at(path) as here:
+            writer.sweep(here, document_id)
+
     def _draft(
-        self, path: bytes, document_id: int, name: str, pages: Callable[[], Iterable[PageText]]
+        self,
+        path: bytes,
+        document_id: int,
+        name: str,
+        pages: Callable[[], Iterable[PageText]],
+        *,
+        here: bytes,
     ) -> writer.Draft:
+        """`here` is where the draft is written: the same file as `path`."""
         if name != writer.PDF_FORMAT:
-            return writer.write_draft(path, document_id, name, self._renderers[name], pages())
+            return writer.write_draft(here, document_id, name, self._renderers[name], pages())
         if len(os.path.basename(writer.target_of(path, name))) > NAME_MAX_BYTES:
             raise PageFault(ReasonCode.NAME_TOO_LONG, "with that suffix its name would be too long")
         assert self._overlay is not None, "given with the format"
-        return writer.write_binary_draft(path, document_id, name, self._overlay(path, document_id, pages))
+        return writer.write_binary_draft(here, document_id, name, self._overlay(path, document_id, pages))
 
     def write_error(
         self, path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str
@@ -102,48 +119,54 @@ class Publisher:
         target = writer.target_of(path, writer.ERROR_FORMAT)
         if not self._error_file or len(os.path.basename(target)) > NAME_MAX_BYTES:
             return Published((), ())
-        with _no_draft_left(path, document_id):
-            draft = writer.write_error_draft(path, document_id, code=code, reason=reason, hint=hint)
+        with self._beside(path, document_id) as here:
+            draft = writer.write_error_draft(here, document_id, code=code, reason=reason, hint=hint)
             return self._publish(path, document_id, [draft], overwrite=False)
 
     def _publish(
         self, path: bytes, document_id: int, drafts: Sequence[writer.Draft], *, overwrite: bool
     ) -> Published:
-        owners = {}
-        for draft in drafts:
-            owners[draft] = writer.ownership(
+        """Give the drafts their names. They lie in the folder that was opened, and are known to the store by `path`."""
+        targets = {draft: writer.target_of(path, draft.format) for draft in drafts}
+        standing = {
+            draft: writer.look_at(
                 draft.target,
                 draft_sha256=draft.sha256,
-                ours=self._outputs.checksums(draft.target),
+                ours=self._outputs.checksums(targets[draft]),
                 overwrite_edited=overwrite,
                 draft=draft.path,
             )
-        allowed = [draft for draft in drafts if owners[draft] is not writer.Ownership.FOREIGN]
-        self._outputs.plan(document_id, [_planned(draft, owners[draft]) for draft in allowed])
-        written = tuple(draft.target for draft in drafts if writer.publish(draft, owners[draft]))
-        if written:
-            files.sync_folder(os.path.dirname(path))
+            for draft in drafts
+        }
+        allowed = [draft for draft in drafts if standing[draft].owner is not writer.Ownership.FOREIGN]
+        self._outputs.plan(
+            document_id, [_planned(targets[draft], draft, standing[draft]) for draft in allowed]
+        )
+        named = [draft for draft in drafts if writer.publish(draft, standing[draft])]
+        if named:
+            files.sync_folder(os.path.dirname(named[0].target))
         for draft in allowed:
-            if draft.target not in written:
-                self._outputs.withdraw(draft.target)
-        foreign = tuple(draft.target for draft in drafts if draft.target not in written)
-        return Published(written, foreign)
+            if draft not in named:
+                self._outputs.withdraw(targets[draft])
+        foreign = tuple(targets[draft] for draft in drafts if draft not in named)
+        return Published(tuple(targets[draft] for draft in named), foreign)
 
-    def remove_error(self, path: bytes) -> None:
+    def remove_error(self, path: bytes, document_id: int) -> None:
         """Take our error file away, once there is text; an edited one stays."""
         target = writer.target_of(path, writer.ERROR_FORMAT)
         ours = self._outputs.checksums(target)
-        if ours and files.sha256_at(target) in ours:
-            files.remove_if_there(target)
-        if ours:
-            self._outputs.forget(target)
+        if not ours:
+            return
+        with self._beside(path, document_id) as here:
+            writer.remove_error(here, document_id, ours)
+        self._outputs.forget(target)
 
     def missing(self, path: bytes) -> bool:
         """Whether an output that we wrote is not there any more."""
         targets = [writer.target_of(path, name) for name in self._wanted(path)]
-        return any(not os.path.lexists(target) for target in targets)
+        return any(not self._anchors.lexists(target) for target in targets)
 
 
-def _planned(draft: writer.Draft, owner: writer.Ownership) -> Planned:
-    standing = files.sha256_at(draft.target) if owner is writer.Ownership.OURS else None
-    return Planned(draft.target, draft.format, draft.sha256, standing or "")
+def _planned(target: bytes, draft: writer.Draft, standing: writer.Standing) -> Planned:
+    ours = standing.owner is writer.Ownership.OURS
+    return Planned(target, draft.format, draft.sha256, standing.sha256 if ours else "")

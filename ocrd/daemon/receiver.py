@@ -22,6 +22,7 @@ from ocrd.domain.errors import ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.ports import Clock
 from ocrd.host import files, mounts
+from ocrd.host.anchors import Anchors
 from ocrd.pipeline import inbox, writer
 from ocrd.settings import InboxSettings
 from ocrd.store.documents import Arrival, DocumentStore
@@ -339,7 +340,7 @@ class Receiver:
         """In a thread of the pool: look into one file. One bad file must never stop anything."""
         if self._stopping.is_set():
             return
-        identity = files.stat_regular(path)
+        identity = Anchors((root.path,)).stat_regular(path)
         try:
             outcome = self._admit(root, path, identity)
         except SourceChanged:

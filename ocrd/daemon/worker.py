@@ -25,7 +25,6 @@ from ocrd.daemon.landing import Landing, OnPage
 from ocrd.daemon.reader import Reader
 from ocrd.domain.errors import ReasonCode, StoreFull
 from ocrd.domain.swapping import Costs
-from ocrd.pipeline import writer
 from ocrd.pipeline.rasterizer import Rasterizer
 from ocrd.store.documents import DocumentStore
 from ocrd.store.pages import PageStore
@@ -82,6 +81,7 @@ class Worker:
             budget=parts.limits.temp_bytes,
             largest_page=parts.rasterizer.policy.image_bytes,
         )
+        self._finisher = parts.finisher
         self._landing = Landing(
             self._desk, parts.documents, parts.pages, parts.finisher, on_page=parts.on_page
         )
@@ -140,7 +140,7 @@ class Worker:
     def start(self) -> None:
         """Queue again what a killed daemon had in hand, clean up behind it, and begin."""
         for job in self._documents.recover():
-            writer.sweep(job.path, job.id)
+            self._finisher.sweep(job)
             log.info("document_recovered", document=job.id, file=job.name)
         shutil.rmtree(self._folder, ignore_errors=True)
         os.makedirs(self._folder, mode=0o700)

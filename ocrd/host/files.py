@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from ocrd.domain.documents import FileIdentity
-from ocrd.host import faults
+from ocrd.host import faults, renaming
 
 _CHUNK = 1 << 20
 
@@ -21,6 +21,8 @@ _NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """A file system that does not know such a call at all."""
 _IN_USE = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ETXTBSY})
 """What a Windows drive says to a rename while any program has the file open (microsoft/WSL #5019)."""
+_NO_LINKS = _NOT_HERE | _IN_USE | {errno.EXDEV, errno.EMLINK}
+"""What is said where no second name can be given (FAT, some FUSE and Windows drives). Anything else is trouble."""
 _PAUSES_S = (0.1, 0.3, 0.6, 1.0)
 """Virus scanners and indexers open every new file, and are done within this time."""
 _DISK_TROUBLE = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
@@ -196,10 +198,9 @@ def publish_new(draft: bytes, target: bytes) -> None:
     faults.point("file.name")
     try:
         os.link(draft, target, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (FAT, some FUSE and Windows drives): look first, then rename.
+    except OSError as no_link:
+        if not has_no_links(no_link):
+            raise
         try:
             _patiently(lambda: rename_new(draft, target))
         except OSError as err:
@@ -212,14 +213,22 @@ def publish_new(draft: bytes, target: bytes) -> None:
         _patiently(lambda: os.unlink(draft))
 
 
+def has_no_links(err: OSError) -> bool:
+    """Whether `link` failed because a file cannot have a second name here."""
+    return err.errno in _NO_LINKS
+
+
 def rename_new(draft: bytes, target: bytes) -> None:
-    """Rename to a name that nobody has, as far as a look before can tell. Raises FileExistsError, OSError."""
+    """Rename to a name that nobody has, where the file system cannot tell (FAT, Windows and most network drives) as far
+    as a look before does. Raises FileExistsError, OSError."""
+    if renaming.rename_new(draft, target):
+        return
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
     os.rename(draft, target)
 
 
-def _patiently(action: Callable[[], None]) -> None:
+def _patiently(action: Callable[[], object]) -> None:
     """Try again for two seconds while the drive says that a file is in use."""
     for pause_s in _PAUSES_S:
         try:
@@ -276,12 +285,22 @@ def is_beginning_of(path: bytes, whole: bytes) -> bool:
     return True
 
 
-def publish_over(draft: bytes, target: bytes) -> None:
-    """Put the draft in the place of the target, at once and wholly. Raises OSError, with what to do, where a program
-    keeps one of them open."""
+def publish_over(draft: bytes, target: bytes, *, standing: str | None = None) -> bool:
+    """Put the draft in the place of a file with the checksum `standing`, or of any, at once and wholly. False if another
+    file stands there by now, or none: nothing was done. Raises OSError, with what to do, where a program keeps one of
+    them open.
+
+    What comes out is looked at once more and put back if it is another one, so that not even a file that is saved in
+    this very moment is lost. Where two files cannot be exchanged (FAT, Windows and most network drives), the look
+    before must do.
+    """
     faults.point("file.replace")
+    if standing is not None and sha256_at(target) != standing:
+        return False
+    faults.point("file.exchange")
     try:
-        _patiently(lambda: os.replace(draft, target))
+        if not _replace(draft, target, standing):
+            return False
     except OSError as err:
         if err.errno not in _IN_USE:
             raise
@@ -289,6 +308,55 @@ def publish_over(draft: bytes, target: bytes) -> None:
         reason = f"{name} cannot be replaced ({err.strerror}): close it in other programs, then `ocrd retry`"
         raise OSError(err.errno, reason, os.fsdecode(target)) from err
     faults.point("file.replaced")
+    return True
+
+
+def _replace(draft: bytes, target: bytes, standing: str | None) -> bool:
+    exchanged = False
+
+    def exchange() -> None:
+        nonlocal exchanged
+        exchanged = standing is not None and renaming.exchange(draft, target)
+        if not exchanged:
+            os.replace(draft, target)
+
+    try:
+        _patiently(exchange)
+    except FileNotFoundError:
+        return False
+    if not exchanged:
+        return True
+    if sha256_at(draft) != standing:
+        _patiently(exchange)
+        return False
+    with contextlib.suppress(OSError):  # one that stays in use is hidden, and goes with the drafts
+        _patiently(lambda: os.unlink(draft))
+    return True
+
+
+def remove_known(path: bytes, aside: bytes, is_known: Callable[[bytes], bool]) -> bool:
+    """Delete a file if it is the one that is known. False if another one stands there, or none: nothing was done.
+
+    It is first renamed to `aside`, a hidden name that nobody has, and looked at there: a file that is saved in this
+    moment gets its name back. Raises OSError.
+    """
+    if not is_known(path):
+        return False
+    faults.point("file.aside")
+    try:
+        rename_new(path, aside)
+    except FileNotFoundError:
+        return False
+    faults.point("file.put_aside")
+    if not is_known(aside):
+        rename_new(aside, path)
+        return False
+    try:
+        remove_if_there(aside)
+    except OSError:
+        rename_new(aside, path)
+        raise
+    return True
 
 
 def sync(fd: int) -> None:

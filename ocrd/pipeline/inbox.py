@@ -12,13 +12,13 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
 from ocrd.domain.documents import FileIdentity
-from ocrd.host import files
+from ocrd.host import anchors, files
 
 OWN_MARK = b".ocrd-"
 """Our drafts and probes begin with it, our error files contain it: none of them is an input."""
@@ -52,7 +52,7 @@ class Patterns:
             "|".join(fnmatch.translate(pattern.lower()) for pattern in patterns) or r"\Z."
         )
 
-    def match(self, name: bytes) -> bool:
+    def match(self, name: bytes | str) -> bool:
         """Whether the last part of a path is to be passed over."""
         return self._expression.match(os.fsdecode(name).lower()) is not None
 
@@ -81,26 +81,55 @@ def list_files(
     What ends with one of `outputs` beside the file that it belongs to (`scan.pdf.txt` beside `scan.pdf`) is left out.
     """
     found = Listing()
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        like_outputs: set[bytes] = set()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if patterns.match(entry.name):
-                        found.skipped["ignored"] += 1
-                    elif entry.name.endswith(outputs) and _is_file(entry):
-                        like_outputs.add(entry.path)
-                    elif _list_entry(entry, found) and recursive and entry.path not in without:
-                        folders.append(entry.path)
-        except OSError:  # at its beginning or in the middle of it: a share may go away at any time
-            found.skipped["unreadable_folder"] += 1
-            found.complete = found.complete and folder != root
-        for path in like_outputs:
-            if not _belongs_to_a_file(path, outputs, found.files, like_outputs):
-                _note_file(path, found)
+    try:
+        with anchors.opened(root, (), anchors.READABLE) as top:
+            folders: list[tuple[bytes, ...]] = [()]
+            while folders:
+                names = folders.pop()
+                path = os.path.join(root, *names, b"")
+                try:
+                    below = _list_folder(top, names, path, patterns, outputs, found)
+                    folders.extend(
+                        (*names, name) for name in below if recursive and path + name not in without
+                    )
+                except OSError:  # at its beginning or in the middle of it: a share may go away at any time
+                    found.skipped["unreadable_folder"] += 1
+                    found.complete = found.complete and names != ()
+    except OSError:
+        found.skipped["unreadable_folder"] += 1
+        found.complete = False
     return found
+
+
+def _list_folder(
+    top: int,
+    names: tuple[bytes, ...],
+    path: bytes,
+    patterns: Patterns,
+    outputs: tuple[bytes, ...],
+    found: Listing,
+) -> Iterator[bytes]:
+    """Note the files of the folder by these names below the open one; yields the names of those in it. `path` is its own,
+    and ends with a slash."""
+    like_outputs: set[bytes] = set()
+    fd = anchors.descend(top, names, anchors.READABLE)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if patterns.match(entry.name):
+                    found.skipped["ignored"] += 1
+                elif name.endswith(outputs) and _is_file(entry):
+                    like_outputs.add(path + name)
+                elif _is_folder(entry):
+                    yield name
+                else:
+                    _note_file(fd, path, name, found)
+    finally:
+        for one in like_outputs:
+            if not _belongs_to_a_file(one, outputs, found.files, like_outputs):
+                _note_file(fd, path, os.path.basename(one), found)
+        os.close(fd)
 
 
 def _belongs_to_a_file(path: bytes, outputs: tuple[bytes, ...], *files_there: Container[bytes]) -> bool:
@@ -108,7 +137,7 @@ def _belongs_to_a_file(path: bytes, outputs: tuple[bytes, ...], *files_there: Co
     return any(owner in there for owner in owners for there in files_there)
 
 
-def _is_file(entry: os.DirEntry[bytes]) -> bool:
+def _is_file(entry: os.DirEntry[str]) -> bool:
     """As the folder itself says: a call to the file for 10,000 outputs is half the cost of a look at them."""
     try:
         return entry.is_file(follow_symlinks=False)
@@ -116,24 +145,20 @@ def _is_file(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
-def _list_entry(entry: os.DirEntry[bytes], found: Listing) -> bool:
-    """Note a file; whether it is a folder instead."""
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        if entry.is_dir(follow_symlinks=False):
-            return True
+        return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
-    _note_file(entry.path, found)
-    return False
 
 
-def _note_file(path: bytes, found: Listing) -> None:
+def _note_file(fd: int, folder: bytes, name: bytes, found: Listing) -> None:
     try:
-        status = os.lstat(path)
+        status = os.lstat(name, dir_fd=fd)
     except OSError:
         return  # gone between listing and looking: the next scan sees what became of it
     if stat.S_ISREG(status.st_mode):
-        found.files[path] = files.identity_of(status)
+        found.files[folder + name] = files.identity_of(status)
     else:
         found.skipped["link" if stat.S_ISLNK(status.st_mode) else "not_a_file"] += 1
 

@@ -20,6 +20,7 @@ from typing import Any
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage, Recognition, block_from_json
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
 from ocrd.domain.text_layer import ENGINE as TEXT_LAYER
+from ocrd.host.anchors import Anchors
 from ocrd.host.commands import ChildStopped
 from ocrd.host.events import Either
 from ocrd.pipeline import unlocking
@@ -92,16 +93,23 @@ class _Source:
     path: bytes
     identity: FileIdentity
     media_type: MediaType
+    anchors: Anchors
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data; the path in hexadecimal, for it need not be text."""
-        is_pdf = self.media_type is MediaType.PDF
+        """As plain data; the paths in hexadecimal, for they need not be text."""
+        path = os.path.abspath(self.path)
         return {
-            "passwords": unlocking.sidecar_password(self.path) if is_pdf else (),
-            "path": self.path.hex(),
+            "passwords": self._passwords() if self.media_type is MediaType.PDF else (),
+            "root": self.anchors.root_of(path).hex(),
+            "path": path.hex(),
             "identity": asdict(self.identity),
             "media_type": self.media_type.value,
         }
+
+    def _passwords(self) -> tuple[str, ...]:
+        with contextlib.suppress(OSError), self.anchors.at(self.path) as here:
+            return unlocking.sidecar_password(here)
+        return ()
 
 
 class Rasterizer:
@@ -111,7 +119,16 @@ class Rasterizer:
         """Starts nothing yet: each of the `workers` children starts with the first request that needs it."""
         self._policy = policy
         self._pool = Pool(workers)
+        self._anchors = Anchors()
         self._closing = Event()
+
+    def read_below(self, anchors: Anchors) -> None:
+        """From now on documents are opened as these folders have it: on the way to one no link is followed, except to a
+        folder that its owner named."""
+        self._anchors = anchors
+
+    def _source(self, path: bytes, identity: FileIdentity, media_type: MediaType) -> _Source:
+        return _Source(path, identity, media_type, self._anchors)
 
     def warm(self) -> None:
         """Start a child for the first request and return at once: it loads while the caller does something else.
@@ -126,7 +143,7 @@ class Rasterizer:
         Raises InputRejected (ENCRYPTED, DAMAGED, NO_PAGES, TOO_MANY_PAGES, TOO_MANY_PIXELS, UNREADABLE),
         SourceChanged if another file stands at the path, ServerFault if the helper cannot work or is closed.
         """
-        source = _Source(path, identity, media_type)
+        source = self._source(path, identity, media_type)
         request = {"ask": "probe", **source.to_json()}
         answer = self._ask(request, timeout_s=self._policy.page_timeout_s, stop=Event())
         if "pages" in answer:
@@ -158,7 +175,7 @@ class Rasterizer:
         Raises SourceChanged, ServerFault (no page is to blame: helper, poppler, folder or disk space), and
         ChildStopped if `stop` is set first. After an exception no file is left behind.
         """
-        call = _Render(self, _Source(path, identity, media_type), folder, stop)
+        call = _Render(self, self._source(path, identity, media_type), folder, stop)
         return call.run(sorted(set(numbers)))
 
     def overlay(
@@ -169,13 +186,13 @@ class Rasterizer:
         Raises PageFault with the reason, SourceChanged, and ServerFault (no document is to blame). After an exception
         no file is left behind.
         """
-        size = os.stat(path).st_size + os.path.getsize(layer)
+        size = identity.size + os.path.getsize(layer)
         request = {
             "ask": "overlay",
             "layer": layer,
             "stem": target,
             "file_bytes": OVERLAY_GROWTH * size + OVERLAY_BYTES,
-            **_Source(path, identity, media_type).to_json(),
+            **self._source(path, identity, media_type).to_json(),
         }
         timeout_s = self._policy.page_timeout_s + OVERLAY_S_PER_MIB * (size >> 20)
         try:
@@ -206,7 +223,7 @@ class Rasterizer:
             return {}
         stem = os.path.join(folder, f"layer-{uuid.uuid4().hex}")
         request = {"ask": "text", "numbers": sorted(numbers), "stem": stem}
-        source = _Source(path, identity, media_type)
+        source = self._source(path, identity, media_type)
         began = monotonic()
         try:
             answer = self._ask({**request, **source.to_json()}, timeout_s=self._layer_timeout_s, stop=stop)

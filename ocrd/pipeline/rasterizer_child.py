@@ -1,7 +1,7 @@
 """The rasterizer's child program: a fork server that answers a JSON line with a JSON line.
 
     {"ask": "hello"}  → {"ready": true}
-    {"ask": "probe", "path", "identity", "media_type", "policy", "passwords", "timeout_s"} → {"pages": 3}
+    {"ask": "probe", "root", "path", "identity", "media_type", "policy", "passwords", "timeout_s"} → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
     {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
     {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "blocks"} | {"doubt": "why not"}}}
@@ -34,6 +34,7 @@ from typing import Any, NoReturn
 
 from ocrd.domain.documents import FileIdentity, MediaType, PageImage, block_to_json
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault, SourceChanged
+from ocrd.host.anchors import anchored
 from ocrd.host.commands import describe_exit
 from ocrd.host.files import identity_of, open_regular
 from ocrd.host.isolation import isolate
@@ -202,7 +203,7 @@ def _is_writable(stem: str) -> bool:
 def _work_on_source(request: dict[str, Any]) -> dict[str, Any]:
     """Work on the very file that was taken in. Raises SourceChanged if it is another one, or written to meanwhile."""
     expected = FileIdentity(**request["identity"])
-    with _opened(bytes.fromhex(request["path"])) as source:
+    with _opened(bytes.fromhex(request["root"]), bytes.fromhex(request["path"])) as source:
         _check_identity(source, expected)
         try:
             answer = _unlock_and_work(f"/proc/{os.getpid()}/fd/{source}", request)
@@ -212,12 +213,14 @@ def _work_on_source(request: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _opened(path: bytes) -> Iterator[int]:
+def _opened(root: bytes, path: bytes) -> Iterator[int]:
     with contextlib.ExitStack() as stack:
+        here = None
         try:
-            source = stack.enter_context(open_regular(path))
+            here = stack.enter_context(anchored(root, path))
+            source = stack.enter_context(open_regular(here))
         except OSError as err:
-            if err.errno in _GONE:
+            if err.errno in _GONE or (here is None and err.errno == errno.ELOOP):
                 raise SourceChanged(ReasonCode.FILE_GONE, "the file went away") from err
             if err.errno in {errno.ELOOP, errno.EINVAL, errno.ENXIO}:
                 raise SourceChanged(

@@ -52,6 +52,15 @@ class Ownership(StrEnum):
     FOREIGN = "foreign"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stood at a target when it was looked at."""
+
+    owner: Ownership
+    sha256: str = ""
+    """Of the file, where one stood there."""
+
+
 def target_of(path: bytes, output_format: str) -> bytes:
     """Where an output of the input at `path` stands: the full name kept, the format's suffix behind it."""
     return path + _SUFFIXES[output_format]
@@ -113,50 +122,57 @@ def _write(path: bytes, document_id: int, output_format: str, chunks: Iterable[b
     return Draft(output_format, draft, target_of(path, output_format), digest.hexdigest())
 
 
-def ownership(
+def look_at(
     target: bytes,
     *,
     draft_sha256: str,
     ours: frozenset[str],
     overwrite_edited: bool,
     draft: bytes | None = None,
-) -> Ownership:
-    """Whose file stands at the target. `ours` are the checksums of what we wrote or meant to write there; with
+) -> Standing:
+    """What stands at the target, and whose it is. `ours` are the checksums of what we wrote or meant to write there; with
     `overwrite_edited` a file that we wrote once is ours although somebody changed it since.
 
     With the path of the `draft`, a file that we began to copy is ours too: just this content was planned here, and
     what stands there is its beginning, so that nothing is lost with it.
     """
     if not os.path.lexists(target):
-        return Ownership.NOBODY
+        return Standing(Ownership.NOBODY)
     found = files.sha256_at(target)
     if found is None:
-        return Ownership.FOREIGN
+        return Standing(Ownership.FOREIGN)
     if found == draft_sha256:
-        return Ownership.SAME
+        return Standing(Ownership.SAME, found)
     begun = draft is not None and draft_sha256 in ours and files.is_beginning_of(target, draft)
     if found in ours or (overwrite_edited and ours) or begun:
-        return Ownership.OURS
-    return Ownership.FOREIGN
+        return Standing(Ownership.OURS, found)
+    return Standing(Ownership.FOREIGN, found)
 
 
-def publish(draft: Draft, owner: Ownership) -> bool:
-    """Give the draft its name, or drop it where it may not have it. Whether the target now holds our content."""
-    match owner:
-        case Ownership.NOBODY:
-            try:
-                files.publish_new(draft.path, draft.target)
-            except FileExistsError:
-                discard(draft)
-                return False
-        case Ownership.OURS:
-            files.publish_over(draft.path, draft.target)
-        case Ownership.SAME:
-            discard(draft)
-        case Ownership.FOREIGN:
-            discard(draft)
-            return False
-    return True
+def publish(draft: Draft, standing: Standing) -> bool:
+    """Give the draft its name, or drop it where it may not have it: a file that is not the one that was looked at is
+    somebody else's. Whether the target now holds our content."""
+    owner = standing.owner
+    if owner is Ownership.OURS and files.publish_over(draft.path, draft.target, standing=standing.sha256):
+        return True
+    if owner in {Ownership.NOBODY, Ownership.OURS}:
+        try:
+            files.publish_new(draft.path, draft.target)
+        except FileExistsError:
+            pass
+        else:
+            return True
+    discard(draft)
+    return owner is Ownership.SAME
+
+
+def remove_error(path: bytes, document_id: int, ours: frozenset[str]) -> None:
+    """Remove the error file beside an input if it is one of `ours`, by its checksum. Raises OSError."""
+    aside = draft_path(path, document_id, ERROR_FORMAT)
+    target = target_of(path, ERROR_FORMAT)
+    files.remove_if_there(aside)
+    if files.remove_known(target, aside, lambda file: files.sha256_at(file) in ours):
+        files.sync_folder(os.path.dirname(path))
 
 
 def discard(draft: Draft) -> None:

@@ -23,6 +23,8 @@ POINTS = (
     "move.copied",
     "move.named",
     "move.unlink",
+    "file.aside",
+    "file.put_aside",
     "move.unlinked",
     "move.arrived",
     "relocation.arrive.commit",

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import stat
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from support import bad_inputs, paper
+from support.crashes import strike
 from support.running import FINAL, Ocrd, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -389,3 +391,81 @@ def test_a_document_that_becomes_something_else_before_it_is_read_harms_nothing(
     assert ocrd.await_state("shorter.pdf")["reason_code"] == "damaged"
     assert ocrd.leftovers() == []
     assert ocrd.stop() == 0
+
+
+def twin_outside(ocrd: Ocrd, scan: Path) -> Path:
+    """A folder outside of the inbox with another picture that cannot be told from `scan` by name, size and time."""
+    outside = ocrd.folder / "outside"
+    outside.mkdir()
+    there, status = paper.write_png(outside / scan.name, "Secret"), scan.stat()
+    content = there.read_bytes()
+    assert len(content) <= status.st_size
+    there.write_bytes(content.ljust(status.st_size, b"\0"))
+    os.utime(there, ns=(status.st_mtime_ns,) * 2)
+    return outside
+
+
+def put_link_for(folder: Path, target: Path) -> None:
+    folder.rename(folder.parent.parent / f"aside-{folder.name}")
+    folder.symlink_to(target)
+
+
+def long_ago(path: Path) -> Path:
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    return path
+
+
+def test_nothing_is_read_where_a_folder_has_become_a_link(ocrd: Ocrd) -> None:
+    (ocrd.inbox / "sub").mkdir()
+    ocrd.start()
+    ocrd.command("pause")
+    scan = paper.write_png(ocrd.inbox / "sub" / "scan.png", "A page with more words than the other one")
+    wait_until(lambda: "sub/scan.png" in ocrd.jobs(), "it is taken in")
+    outside = twin_outside(ocrd, scan)
+    put_link_for(ocrd.inbox / "sub", outside)
+    ocrd.command("resume")
+    assert ocrd.await_state("sub/scan.png")["reason_code"] == "file_gone"
+    assert os.listdir(outside) == ["scan.png"]
+    assert ocrd.jobs()["sub/scan.png"]["pages_done"] == 0
+    assert ocrd.stop() == 0
+
+
+def test_nothing_is_written_where_a_folder_has_become_a_link(ocrd: Ocrd) -> None:
+    (ocrd.inbox / "sub").mkdir()
+    scan = long_ago(
+        paper.write_png(ocrd.inbox / "sub" / "scan.png", "A page with more words than the other one")
+    )
+    assert strike(ocrd, "page.land.committed:kill"), "it is read, and not yet written"
+    outside = twin_outside(ocrd, scan)
+    draft = outside / ".ocrd-1-txt.tmp"
+    draft.write_text("as our drafts are called")
+    put_link_for(ocrd.inbox / "sub", outside)
+    ocrd.run_once()
+    assert ocrd.jobs()["sub/scan.png"]["reason_code"] == "file_gone"
+    assert sorted(os.listdir(outside)) == [draft.name, "scan.png"]
+
+
+@pytest.mark.parametrize("linked", ["from", "to", "the folder itself"])
+def test_nothing_is_moved_where_a_folder_has_become_a_link(ocrd: Ocrd, linked: str) -> None:
+    ocrd.env["OCRD_AFTER__DONE"] = "move:done"
+    (ocrd.inbox / "sub").mkdir()
+    (ocrd.inbox / "done" / "sub").mkdir(parents=True)
+    scan = long_ago(
+        paper.write_png(ocrd.inbox / "sub" / "scan.png", "A page with more words than the other one")
+    )
+    content = scan.read_bytes()
+    assert strike(ocrd, "move.planned:kill"), "it is about to be moved"
+    outside = twin_outside(ocrd, scan)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    if linked == "the folder itself":
+        shutil.rmtree(ocrd.inbox / "done")
+        (outside / "sub").mkdir()
+        (ocrd.inbox / "done").symlink_to(outside)
+    else:
+        put_link_for(ocrd.inbox / ("sub" if linked == "from" else "done/sub"), outside)
+    done = ocrd.run_once()
+    assert "or a link leads to it" in done.stderr
+    assert {path.name: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
+    assert not (ocrd.inbox / "done" / "sub" / "scan.png.txt").exists()
+    kept = ocrd.folder / "aside-sub" / "scan.png" if linked == "from" else scan
+    assert kept.read_bytes() == content

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ from support.crashes import (
 from support.running import Ocrd, wait_until
 
 TIMES = (1, 3)
+OTHER_DISK = Path("/dev/shm")
 PLUGIN = Path(__file__).parents[1] / "fakes" / "plugin"
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -35,6 +39,16 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Ocrd:
     """The same inbox, worked off without a fault."""
     return calm_run(tmp_path_factory.mktemp("calm"))
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    if not OTHER_DISK.is_dir() or OTHER_DISK.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip(f"{OTHER_DISK} is no other disk here; it is one on any usual Linux")
+    folder = OTHER_DISK / f"ocrd-test-{os.getpid()}-{tmp_path.name}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -90,7 +104,9 @@ def test_a_kill_of_a_command_leaves_the_order_given_or_not(
     assert harm(struck, calm, before) == Harm()
 
 
-@pytest.mark.parametrize("point", ["file.replace", "file.replaced", "document.register.committed"])
+@pytest.mark.parametrize(
+    "point", ["file.replace", "file.exchange", "file.replaced", "document.register.committed"]
+)
 def test_a_kill_while_an_older_text_is_replaced(point: str, struck: Ocrd) -> None:
     for path in struck.inbox.iterdir():
         path.unlink()
@@ -123,15 +139,89 @@ def test_a_kill_while_work_is_given_back_at_the_end(moment: str, ocrd: Ocrd) -> 
     assert doubled_pages(ocrd.state) == lost_pages(ocrd.state) == 0
 
 
-def test_texts_are_durable_before_the_store_says_that_they_are_written(struck: Ocrd) -> None:
-    for path in struck.inbox.iterdir():
-        if path.name != "image.png":
-            path.unlink()
-    struck.env |= {"OCRD_FAULT": "*:trace", "OCRD_OUTPUT__FORMATS": "txt"}
-    done = struck.run_once()
-    assert done.returncode == 0
-    order = " ".join(re.findall(r"came by ((?:file|folder|output|document\.finish)\S*)", done.stderr))
-    assert order.endswith(
-        "file.sync file.synced output.plan.commit output.plan.committed file.name file.named "
-        "folder.sync folder.synced document.finish.commit document.finish.committed"
+def order_of(ocrd: Ocrd, *wanted: str) -> str:
+    """The places that one run comes by, of those whose names begin so, in their order: what stands before something is
+    durable before it, so that power may go at any moment."""
+    ocrd.env |= {"OCRD_FAULT": "*:trace", "OCRD_OUTPUT__FORMATS": "txt"}
+    done = ocrd.run_once()
+    del ocrd.env["OCRD_FAULT"]
+    places = re.findall(r"came by (\S+)", done.stderr)
+    return " ".join(place for place in places if place.startswith(wanted))
+
+
+WRITING = ("file.", "folder.", "output.", "document.finish")
+MOVING = (*WRITING, "move.", "relocation.")
+PLANNED = "file.sync file.synced output.plan.commit output.plan.committed "
+ENDED = "folder.sync folder.synced document.finish.commit document.finish.committed"
+TAKEN_AWAY = "move.unlink file.aside file.put_aside move.unlinked folder.sync folder.synced "
+
+
+@pytest.fixture
+def single(ocrd: Ocrd) -> Ocrd:
+    ocrd.env["OCRD_INBOX__QUIET_S"] = "0"
+    paper.write_png(ocrd.inbox / "image.png", "The first version")
+    return ocrd
+
+
+def test_texts_are_durable_before_the_store_says_that_they_are_written(single: Ocrd) -> None:
+    assert order_of(single, *WRITING).endswith(PLANNED + "file.name file.named " + ENDED)
+
+
+def test_a_text_is_durable_before_it_takes_the_place_of_an_older_one(single: Ocrd) -> None:
+    assert single.run_once().returncode == 0
+    paper.write_png(single.inbox / "image.png", "Another version")
+    assert order_of(single, *WRITING).endswith(PLANNED + "file.replace file.exchange file.replaced " + ENDED)
+
+
+def test_a_reason_is_durable_before_the_store_says_that_it_is_written(single: Ocrd) -> None:
+    (single.inbox / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    single.env["OCRD_INBOX__SETTLE_S"] = "0"
+    assert order_of(single, *WRITING).endswith(PLANNED + "file.name file.named " + ENDED)
+
+
+def test_a_reason_is_gone_for_good_before_the_store_forgets_it(single: Ocrd) -> None:
+    single.env |= {"OCRD_INBOX__SETTLE_S": "0", "OCRD_OUTPUT__FORMATS": "txt"}
+    (single.inbox / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert single.run_once().returncode == UNFINISHED
+    paper.write_png(single.inbox / "image.png", "The first version")
+    assert order_of(single, *WRITING).endswith(
+        "file.name file.named folder.sync folder.synced "
+        "file.aside file.put_aside folder.sync folder.synced output.forget.commit output.forget.committed "
+        "document.finish.commit document.finish.committed"
     )
+
+
+@pytest.mark.parametrize("across", [False, True], ids=["same disk", "another disk"])
+def test_a_moved_file_is_durable_before_its_old_name_goes(
+    single: Ocrd, other_disk: Path, across: bool
+) -> None:
+    target = other_disk if across else "done"
+    single.env["OCRD_AFTER__DONE"] = f"move:{target}"
+    order = order_of(single, *MOVING)
+    copied = "file.sync file.synced move.copied file.name file.named " if across else ""
+    one = f"move.name {copied}move.named folder.sync folder.synced {TAKEN_AWAY}"
+    assert order.endswith(
+        f"relocation.plan.committed move.planned {one * 2}"
+        "move.arrived relocation.arrive.commit relocation.arrive.committed"
+    )
+
+
+@pytest.mark.parametrize("across", [False, True], ids=["same disk", "another disk"])
+@pytest.mark.parametrize("point", ["move.named", "move.unlink", "file.put_aside"])
+def test_a_move_that_a_kill_interrupted_is_durable_before_the_old_name_goes(
+    single: Ocrd, other_disk: Path, across: bool, point: str
+) -> None:
+    target = other_disk if across else single.inbox / "done"
+    single.env |= {
+        "OCRD_AFTER__DONE": f"move:{other_disk if across else 'done'}",
+        "OCRD_OUTPUT__FORMATS": "txt",
+    }
+    content = (single.inbox / "image.png").read_bytes()
+    assert strike(single, f"{point}:kill")
+    order = order_of(single, *MOVING)
+    if point != "file.put_aside":
+        finished = f"file.sync file.synced folder.sync folder.synced {TAKEN_AWAY}"
+        assert order.startswith(f"move.planned {finished}move.name ")
+    assert (target / "image.png").read_bytes() == content
+    assert sorted(path.name for path in single.inbox.iterdir() if path.is_file()) == []
+    assert single.leftovers() == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support import paper
-from support.running import Ocrd, wait_until
+from support.running import FINAL, Ocrd, wait_until
 
 MIB = 1 << 20
 
@@ -56,10 +56,62 @@ def test_a_text_that_has_no_room_beside_its_document_is_written_later(ocrd: Ocrd
     paper.write_png(ocrd.inbox / "one.png", "Hello")
     ocrd.start()
     wait_until(lambda: ocrd.events("queue_rests"), "the queue rests")
-    assert "no space left" in ocrd.status()["engine"]["problem"]
+    wait_until(lambda: "no space left" in ocrd.status()["engine"]["problem"], "status says why")
     ocrd.await_state("one.png", "done")
     wait_until(lambda: ocrd.status()["engine"]["problem"] == "", "all is well again")
     assert 1 <= len(ocrd.events("queue_rests")) <= 2
+    assert ocrd.leftovers() == []
+    assert ocrd.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "words"), [("erofs", "its disk is read-only"), ("eio", "Input/output error")]
+)
+@pytest.mark.parametrize("name", ["one.png", "torn.pdf"])
+def test_what_a_disk_refuses_for_a_moment_is_written_later(
+    ocrd: Ocrd, what: str, words: str, name: str
+) -> None:
+    ocrd.env["OCRD_FAULT"] = f"file.sync:{what}:1-2"
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    (ocrd.inbox / "torn.pdf").write_bytes(b"%PDF-1.4\nnothing more\n")
+    for other in {"one.png", "torn.pdf"} - {name}:
+        (ocrd.inbox / other).unlink()
+    ocrd.start()
+    wait_until(lambda: ocrd.events("queue_rests"), "the queue rests")
+    assert words in ocrd.events("queue_rests")[0]["reason"]
+    ocrd.await_state(name, "done", "rejected")
+    assert (ocrd.inbox / f"{name}.{'txt' if name == 'one.png' else 'ocrd-error.txt'}").exists()
+    assert ocrd.leftovers() == []
+    assert ocrd.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_an_inbox_on_a_disk_that_takes_nothing_is_gone_on_with_when_it_does(
+    ocrd: Ocrd, small_disk: Path, trouble: str
+) -> None:
+    ocrd.inbox = small_disk / "inbox"
+    ocrd.inbox.mkdir()
+    ocrd.start()
+    ocrd.command("pause")
+    paper.write_png(ocrd.inbox / "one.png", "Hello")
+    wait_until(lambda: "one.png" in ocrd.jobs(), "it is taken in")
+    filler = small_disk / "filler"
+    if trouble == "full":
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    ocrd.command("resume")
+    wait_until(lambda: "nothing can be written" in ocrd.status()["engine"]["problem"], "status says why")
+    assert ocrd.jobs()["one.png"]["state"] not in FINAL
+    if trouble == "full":
+        filler.unlink()
+    else:
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert ocrd.await_state("one.png")["state"] == "done"
+    assert "Hello" in ocrd.text("one.png")
     assert ocrd.leftovers() == []
     assert ocrd.stop() == 0
 

@@ -139,6 +139,9 @@ class PaperRasterizer:
     def warm(self) -> None:
         """Nothing to start."""
 
+    def read_below(self, anchors: Any) -> None:
+        """Paper is opened by its path."""
+
     def close(self) -> None:
         """Nothing to end."""
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrd.host import files
+from ocrd.host import faults, files, renaming
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_any_name_at_all_can_be_shown_and_stored(path: bytes) -> None:
 
 HOLDER = """
 import sys
-from ocrd.host import files
+from ocrd.host import faults, files, renaming
 assert files.try_lock(sys.argv[1]) is not None
 print("held", flush=True)
 sys.stdin.read()
@@ -315,6 +316,102 @@ def test_publishing_over_replaces_the_whole_file_at_once(folder: bytes) -> None:
     files.publish_over(draft, target)
     assert content_of(target) == b"new"
     assert os.listdir(folder) == [b"target"]
+
+
+@pytest.fixture(params=["renameat2", "without"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file system that can rename without replacing, and exchange; and one that cannot, as FAT and most of networks."""
+    if request.param == "without":
+        monkeypatch.setattr(renaming, "_renameat2", lambda: None)
+    return str(request.param)
+
+
+def at_point(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+    """Somebody else does something at this very moment."""
+    monkeypatch.setattr(faults, "point", lambda passed: act() if passed == name else None)
+
+
+def save(path: bytes, content: bytes) -> None:
+    """As an editor does it: beside, then over."""
+    new = put(os.path.dirname(path), b".editor", content)
+    os.replace(new, path)
+
+
+def test_only_the_file_that_was_looked_at_is_replaced(
+    folder: bytes, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, target = put(folder, b".draft", b"new"), put(folder, b"target", b"old")
+    standing = hashlib.sha256(b"old").hexdigest()
+    assert files.publish_over(draft, target, standing=standing)
+    assert (content_of(target), os.listdir(folder)) == (b"new", [b"target"])
+    draft = put(folder, b".draft", b"newer")
+    assert not files.publish_over(draft, target, standing=standing)
+    os.unlink(target)
+    assert not files.publish_over(draft, target, standing=standing)
+    assert os.listdir(folder) == [b".draft"]
+
+
+def test_a_file_that_is_saved_while_it_is_replaced_is_not_lost(
+    folder: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, target = put(folder, b".draft", b"new"), put(folder, b"target", b"old")
+    at_point(monkeypatch, "file.exchange", lambda: save(target, b"corrected by hand"))
+    assert not files.publish_over(draft, target, standing=hashlib.sha256(b"old").hexdigest())
+    assert content_of(target) == b"corrected by hand"
+    assert content_of(draft) == b"new"
+
+
+@pytest.mark.parametrize("point", ["file.aside", "file.put_aside"])
+def test_a_file_that_is_saved_while_it_is_removed_is_not_lost(
+    folder: bytes, kernel: str, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, aside = put(folder, b"file", b"old"), os.path.join(folder, b".aside")
+
+    def is_known(path: bytes) -> bool:
+        return files.sha256_at(path) == hashlib.sha256(b"old").hexdigest()
+
+    at_point(monkeypatch, point, lambda: save(path, b"saved"))
+    assert files.remove_known(path, aside, is_known) is (point == "file.put_aside")
+    assert content_of(path) == b"saved"
+    assert os.listdir(folder) == [b"file"]
+    save(path, b"old")
+    monkeypatch.undo()
+    assert files.remove_known(path, aside, is_known)
+    assert not files.remove_known(path, aside, is_known)
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
+def test_a_disk_in_trouble_is_not_taken_for_one_without_links(
+    folder: bytes, trouble: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, target = put(folder, b".draft"), os.path.join(folder, b"target")
+    monkeypatch.setattr(os, "link", refusing(trouble))
+    with pytest.raises(OSError, match=os.strerror(trouble)):
+        files.publish_new(draft, target)
+    assert os.listdir(folder) == [b".draft"]
+
+
+@pytest.mark.parametrize("refusal", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES])
+def test_where_there_are_no_links_a_file_that_appears_in_this_moment_is_not_replaced(
+    folder: bytes, refusal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, target = put(folder, b".draft", b"ours"), os.path.join(folder, b"target")
+
+    put(folder, b"target", b"theirs")
+    monkeypatch.setattr(os, "link", refusing(refusal))
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)  # as a look too early would say
+    with pytest.raises(FileExistsError):
+        files.publish_new(draft, target)
+    monkeypatch.undo()
+    assert content_of(target) == b"theirs"
+
+
+def refusing(code: int) -> Callable[..., None]:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return link
 
 
 def test_removing_says_whether_there_was_something(folder: bytes) -> None:

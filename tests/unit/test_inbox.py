@@ -242,11 +242,12 @@ def test_a_listing_that_breaks_off_ends_no_scan(
     scandir = os.scandir
 
     @contextlib.contextmanager
-    def breaking_off(path: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
-        with scandir(path) as entries:
+    def breaking_off(fd: int) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with scandir(fd) as entries:
+            path = os.fsencode(os.readlink(f"/proc/self/fd/{fd}"))
             yield fail_after(entries) if path.endswith(broken) else entries
 
-    def fail_after(entries: Iterator[os.DirEntry[bytes]]) -> Iterator[os.DirEntry[bytes]]:
+    def fail_after(entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
         yield next(entries)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -285,7 +286,12 @@ def test_finished_files_cost_one_call_each_whatever_lies_beside_them(
         put(root / f"{number}.pdf"), put(root / f"{number}.pdf.txt"), put(root / f"{number}.pdf.md")
     asked = []
     lstat = os.lstat
-    monkeypatch.setattr(os, "lstat", lambda path: asked.append(path) or lstat(path))  # type: ignore[func-returns-value]
+
+    def count(name: bytes, *, dir_fd: int | None = None) -> os.stat_result:
+        asked.append(name)
+        return lstat(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "lstat", count)
     listing = list_files(os.fsencode(root), PATTERNS, recursive=True, outputs=writer.SUFFIXES)
     assert len(asked) == len(listing.files) == 20
 

@@ -16,6 +16,7 @@ from ocrd.domain.errors import ConfigError, ReasonCode, SourceChanged
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.moving import AfterRules, Step
 from ocrd.host import faults, files, moving
+from ocrd.host.anchors import Anchors
 from ocrd.settings import Settings
 
 # --- where to ------------------------------------------------------------------------------------------------
@@ -95,6 +96,7 @@ class Place:
         self.source = os.fsencode(folder / "scan.pdf")
         self.target = os.fsencode(target / "scan.pdf")
         self.draft = os.fsencode(target / ".ocrd-1-move.tmp")
+        self.aside = os.fsencode(folder / ".ocrd-1-aside.tmp")
         self.write(self.source, CONTENT)
         os.utime(self.source, ns=(1_600_000_000_123_456_789,) * 2)
 
@@ -105,13 +107,13 @@ class Place:
     def move(self) -> None:
         known = files.stat_regular(self.source)
         assert known is not None
-        moving.move_new(self.source, self.target, draft=self.draft, known=known)
+        moving.move_new(self.source, self.target, draft=self.draft, aside=self.aside, known=known)
 
     @property
     def standing(self) -> dict[bytes, bytes]:
-        """What stands at each of the three places."""
+        """What stands at each of the four places."""
         found = {}
-        for path in (self.source, self.target, self.draft):
+        for path in (self.source, self.target, self.draft, self.aside):
             if os.path.lexists(path):
                 with open(path, "rb") as file:
                     found[path] = file.read()
@@ -160,7 +162,7 @@ def test_a_file_that_changed_stays(place: Place) -> None:
     assert known is not None
     place.write(place.source, b"changed")
     with pytest.raises(SourceChanged):
-        moving.move_new(place.source, place.target, draft=place.draft, known=known)
+        moving.move_new(place.source, place.target, draft=place.draft, aside=place.aside, known=known)
     assert place.standing == {place.source: b"changed"}
 
 
@@ -184,7 +186,7 @@ def test_whatever_fails_wherever_the_file_stands_somewhere(
         known = files.stat_regular(place.source)
         assert known is not None
         assert moving.holds_same(place.source, place.target)
-        moving.finish(place.source, place.target, known)
+        moving.finish(place.source, place.target, aside=place.aside, known=known)
         assert place.standing == {place.target: CONTENT}
 
 
@@ -210,7 +212,7 @@ def test_a_file_that_may_not_be_taken_away_stays(place: Place, monkeypatch: pyte
             monkeypatch.setattr(files, "remove_if_there", remove)
 
     def remove(path: bytes) -> bool:
-        if path == place.source:
+        if path == place.aside:
             raise PermissionError(13, "Permission denied")
         os.unlink(path)
         return True
@@ -224,11 +226,105 @@ def test_a_file_that_may_not_be_taken_away_stays(place: Place, monkeypatch: pyte
         assert place.standing == {place.target: CONTENT}
 
 
+def test_a_version_that_is_saved_in_the_last_moment_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(name: str) -> None:
+        if name == "file.aside":
+            place.write(place.source + b".new", b"a new version")
+            os.rename(place.source + b".new", place.source)
+
+    monkeypatch.setattr(faults, "point", save)
+    try:
+        place.move()
+    except SourceChanged:
+        assert place.standing == {place.source: b"a new version"}
+    else:
+        assert place.standing == {place.target: CONTENT}  # it was renamed before anybody could
+
+
+def test_a_file_that_its_owner_put_at_the_new_place_stays_when_the_old_one_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(place.target, CONTENT)
+    known = files.stat_regular(place.source)
+    assert known is not None
+
+    def refuse(path: bytes) -> bool:
+        raise PermissionError(13, f"Permission denied: {path!r}")
+
+    monkeypatch.setattr(files, "remove_if_there", refuse)
+    with pytest.raises(PermissionError):
+        moving.finish(place.source, place.target, aside=place.aside, known=known)
+    assert place.standing == {place.source: CONTENT, place.target: CONTENT}
+
+
+def test_what_a_kill_left_aside_gets_its_name_back_unless_it_has_arrived(place: Place) -> None:
+    os.rename(place.source, place.aside)
+    moving.put_back(place.aside, place.source, place.target)
+    assert place.standing == {place.source: CONTENT}
+    os.rename(place.source, place.aside)
+    place.write(place.target, CONTENT)
+    moving.put_back(place.aside, place.source, place.target)
+    assert place.standing == {place.target: CONTENT}
+    place.write(place.aside, b"one version")
+    place.write(place.source, b"another")
+    with pytest.raises(FileExistsError):
+        moving.put_back(place.aside, place.source, place.target)
+    assert place.standing[place.aside] == b"one version"
+
+
+def test_no_old_name_goes_before_the_new_one_is_durable(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What power loss would leave follows from the order."""
+    order: list[str] = []
+    known = files.stat_regular(place.source)
+    assert known is not None
+    monkeypatch.setattr(faults, "point", order.append)
+    place.move()
+    named = order.index("move.named")
+    if "move.unlink" in order:
+        assert order[named:] == [
+            "move.named",
+            *("folder.sync", "folder.synced", "move.unlink", "file.aside", "file.put_aside"),
+            *("move.unlinked", "folder.sync", "folder.synced"),
+        ]
+        if "move.copied" in order:
+            assert order.index("file.synced") < order.index("move.copied") < named
+    else:  # renamed
+        assert order[named:] == ["move.named", *("folder.sync", "folder.synced") * 2]
+
+
+def test_what_is_finished_after_a_kill_is_made_durable_before_the_old_name_goes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(place.target, CONTENT)
+    known = files.stat_regular(place.source)
+    assert known is not None
+    order: list[str] = []
+    monkeypatch.setattr(faults, "point", order.append)
+    moving.finish(place.source, place.target, aside=place.aside, known=known)
+    assert order[:5] == ["file.sync", "file.synced", "folder.sync", "folder.synced", "move.unlink"]
+    assert order[-3:] == ["move.unlinked", "folder.sync", "folder.synced"]
+    assert place.standing == {place.target: CONTENT}
+
+
+def test_a_folder_is_not_made_past_a_link(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "inbox" / "done").symlink_to(tmp_path / "outside")
+    below = os.fsencode(tmp_path / "inbox")
+    with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+        moving.make_folders(os.path.join(below, b"done", b"sub"), below=below, anchors=Anchors((below,)))
+    assert os.listdir(tmp_path / "outside") == []
+
+
 def test_new_folders_are_as_open_as_those_above(tmp_path: Path) -> None:
     tmp_path.chmod(0o2770)
     before = os.umask(0o077)
     try:
-        moving.make_folders(os.fsencode(tmp_path / "a" / "b"), below=os.fsencode(tmp_path))
+        moving.make_folders(os.fsencode(tmp_path / "a" / "b"), below=os.fsencode(tmp_path), anchors=Anchors())
     finally:
         os.umask(before)
     assert {(tmp_path / name).stat().st_mode & 0o7777 for name in ("a", "a/b")} == {0o2770}
@@ -237,5 +333,5 @@ def test_new_folders_are_as_open_as_those_above(tmp_path: Path) -> None:
 def test_nothing_is_put_where_a_drive_is_not_mounted(tmp_path: Path) -> None:
     base = tmp_path / "drive"
     with pytest.raises(FileNotFoundError):
-        moving.make_folders(os.fsencode(base / "a"), below=os.fsencode(base))
+        moving.make_folders(os.fsencode(base / "a"), below=os.fsencode(base), anchors=Anchors())
     assert not base.exists()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.stores import Stores, recognition
@@ -14,8 +16,10 @@ from ocrd.daemon.publisher import Published, Publisher
 from ocrd.domain.documents import PageText
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import DocumentState
+from ocrd.host import faults
 from ocrd.pipeline import writer
 from ocrd.pipeline.formats import RENDERERS
+from ocrd.store.outputs import Planned
 
 FORMATS = ("txt", "md")
 
@@ -227,6 +231,73 @@ def test_two_inputs_of_one_stem_do_not_meet(document: Document, inbox: Path) -> 
     assert other.output("txt").read_text() == "of the image\n"
 
 
+# --- an edit in the last moment ------------------------------------------------------------------------------
+
+
+class SlowOutputs:
+    """The table of outputs, in a store that is full: before a plan is recorded, minutes pass."""
+
+    def __init__(self, stores: Stores, meanwhile: Callable[[], object]) -> None:
+        self._outputs = stores.outputs
+        self._meanwhile = meanwhile
+
+    def plan(self, document_id: int, planned: Sequence[Planned]) -> None:
+        self._meanwhile()
+        self._outputs.plan(document_id, planned)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outputs, name)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_edit_made_while_the_store_is_full_is_never_overwritten(
+    stores: Stores, document: Document, overwrite: bool
+) -> None:
+    document.write("old text")
+
+    def edit() -> None:
+        document.output("txt").write_text("corrected by hand")
+
+    slow: Any = SlowOutputs(stores, edit)
+    document.publisher = Publisher(slow, formats=FORMATS, error_file=True)
+    assert document.write("new text", overwrite=overwrite).foreign == (document.path + b".txt",)
+    assert document.output("txt").read_text() == "corrected by hand"
+    assert document.output("md").read_text() == "new text\n"
+    edited = hashlib.sha256(b"corrected by hand").hexdigest()
+    assert edited not in stores.outputs.checksums(document.path + b".txt"), "nor is it taken for ours"
+
+
+def test_a_text_that_is_deleted_while_the_store_is_full_is_written_anew(
+    stores: Stores, document: Document
+) -> None:
+    document.write("old text")
+    slow: Any = SlowOutputs(stores, document.output("txt").unlink)
+    document.publisher = Publisher(slow, formats=FORMATS, error_file=True)
+    assert document.write("new text").foreign == ()
+    assert document.output("txt").read_text() == "new text\n"
+
+
+@pytest.mark.parametrize("point", ["file.exchange", "file.aside"])
+def test_an_edit_in_the_very_moment_is_not_lost(
+    document: Document, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document.fail("it is damaged")
+    error = document.output("error")
+
+    def save(passed: str) -> None:
+        if passed == point:
+            other = error.with_name("editor")
+            other.write_text("to be scanned again")
+            other.rename(error)
+
+    monkeypatch.setattr(faults, "point", save)
+    if point == "file.exchange":
+        assert document.fail("it is encrypted").foreign == (document.path + b".ocrd-error.txt",)
+    else:
+        document.publisher.remove_error(document.path, document.id)
+    assert error.read_text() == "to be scanned again"
+
+
 # --- killed in between -------------------------------------------------------------------------------------
 
 
@@ -264,10 +335,10 @@ def test_a_copy_that_was_cut_short_is_ours_if_just_this_text_was_planned_there(
     draft = writer.write_draft(document.path, document.id, "txt", RENDERERS["txt"], pages("some text")())
     document.output("txt").write_bytes(standing)
     ours = frozenset({draft.sha256} if planned else {"0" * 64})
-    whose = writer.ownership(
+    found = writer.look_at(
         draft.target, draft_sha256=draft.sha256, ours=ours, overwrite_edited=False, draft=draft.path
     )
-    assert whose is owner
+    assert found.owner is owner
     writer.discard(draft)
 
 
@@ -359,7 +430,7 @@ def test_a_name_that_could_steer_a_terminal_is_made_visible_in_the_error_file(
 def test_the_error_file_goes_once_there_is_text(document: Document) -> None:
     document.fail()
     document.write("some text")
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
     assert not document.output("error").exists()
     assert document.path + b".ocrd-error.txt" not in document.ours
 
@@ -367,22 +438,22 @@ def test_the_error_file_goes_once_there_is_text(document: Document) -> None:
 def test_an_error_file_that_was_edited_stays_and_is_the_users_from_then_on(document: Document) -> None:
     document.fail()
     document.output("error").write_text("to be scanned again, said Maria")
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
     assert document.fail().foreign == (document.path + b".ocrd-error.txt",)
     assert document.output("error").read_text() == "to be scanned again, said Maria"
 
 
 def test_a_foreign_error_file_is_not_removed(document: Document) -> None:
     document.output("error").write_text("not ours")
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
     assert document.output("error").read_text() == "not ours"
 
 
 def test_an_error_file_that_is_gone_already_is_no_trouble(document: Document) -> None:
     document.fail()
     document.output("error").unlink()
-    document.publisher.remove_error(document.path)
-    document.publisher.remove_error(document.path)
+    document.publisher.remove_error(document.path, document.id)
+    document.publisher.remove_error(document.path, document.id)
     assert document.ours == set()
 
 

@@ -376,6 +376,7 @@ def test_a_job_that_writes_more_than_it_may_is_ended_with_a_reason(tmp_path: Pat
         file.write(documents.pdf(documents.A_BLACK_BAR, box="0 0 1000 1000"))
     request = {
         "ask": "render",
+        "root": b"/".hex(),
         "path": path.hex(),
         "identity": asdict(identity(path)),
         "media_type": "application/pdf",

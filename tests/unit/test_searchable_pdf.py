@@ -239,6 +239,29 @@ def test_a_document_that_is_replaced_meanwhile_is_noticed(tmp_path: Path, raster
         )
 
 
+@pytest.mark.parametrize("instead", ["nothing", "a link", "a link for its folder"])
+def test_a_document_in_whose_place_something_else_stands_is_noticed(
+    tmp_path: Path, rasterizer: Rasterizer, instead: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    source = write_pdf(tmp_path / "sub" / "scan.pdf")
+    identity = files.stat_regular(bytes(source))
+    assert identity is not None
+    (tmp_path / "layer").touch()
+    place = source.parent if instead == "a link for its folder" else source
+    place.rename(tmp_path / "elsewhere")
+    if instead != "nothing":
+        place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SourceChanged):
+        rasterizer.overlay(
+            bytes(source),
+            identity,
+            MediaType.PDF,
+            layer=str(tmp_path / "layer"),
+            target=str(tmp_path / "made.pdf"),
+        )
+
+
 def test_what_ocrd_made_is_known_without_a_store_and_not_read_again(make: Maker, tmp_path: Path) -> None:
     made = make(write_pdf(tmp_path / "scan.pdf"), read(1, ("word", (0, 0, 40, 20))))
     assert intake.inspect(bytes(made), max_bytes=1 << 30) is None
