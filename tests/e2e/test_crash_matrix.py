@@ -59,7 +59,7 @@ def test_a_kill_while_a_kill_is_being_made_right(point: str, calm: Ocrd, struck:
     for fault in (BEFORE_RECOVERY, f"{point}:kill"):
         assert strike(struck, fault)
     assert struck.run_once().returncode == UNFINISHED
-    assert harm(struck, calm, before) == Harm()
+    assert harm(struck, calm, before, kills=2) == Harm()
 
 
 @pytest.mark.parametrize("what", ["enospc:1-2", "erofs:1-2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from support import paper
 from support.running import Ocrd
+
+from ocrd.settings import Settings
 
 COMMITS = (
     "document.register",
@@ -110,18 +113,32 @@ def lost_pages(state: Path) -> int:
         return int(store.execute(lost).fetchone()[0])
 
 
+def repeated_claims(state: Path) -> int:
+    """How often pages were taken in hand again."""
+    with closing(sqlite3.connect(state / "ocrd.db")) as store:
+        return int(store.execute("SELECT coalesce(sum(max(claims - 1, 0)), 0) FROM pages").fetchone()[0])
+
+
+def most_in_hand() -> int:
+    """Pages that a kill may find in hand: those being read, and those rendered ahead of them."""
+    slots = len(os.sched_getaffinity(0)) + 1
+    return slots + Settings().raster.window_pages
+
+
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """What a crash did that the next run did not make right. Names of files; `store` is what `db check` said."""
+    """What a crash did that the next run did not make right. Names of files; `repeated` counts pages that were taken in
+    hand again beyond those that a kill may cost; `store` is what `db check` said."""
 
     doubled: int = 0
     lost: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     temporary: tuple[str, ...] = ()
+    repeated: int = 0
     store: str = ""
 
 
-def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes]) -> Harm:
+def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes], *, kills: int = 1) -> Harm:
     """Compare with a calm run over the same files; `before` are the originals as they were dropped."""
     ended, wrote = states(ocrd), outputs(ocrd.inbox)
     right, expected = states(calm), outputs(calm.inbox)
@@ -137,6 +154,7 @@ def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes]) -> Harm:
         changed=tuple(
             sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
         ),
+        repeated=max(0, repeated_claims(ocrd.state) - kills * most_in_hand()),
         temporary=(*ocrd.leftovers(), *work, *sorted(new)),
         store="" if checked.returncode == 0 else checked.stdout + checked.stderr,
     )
