@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocrd.settings import Settings
 from support import paper
 from support.running import Ocrd
-
-from ocrd.settings import Settings
 
 COMMITS = (
     "document.register",
@@ -30,6 +31,15 @@ POINTS = (*(f"{name}.{moment}" for name in COMMITS for moment in ("commit", "com
 RECOVERY_POINTS = ("document.recover.commit", "document.recover.committed")
 """Those that a run comes by which makes a kill right."""
 BEFORE_RECOVERY = "page.land.committed:kill:2"
+EVERY_FORMAT = ("txt", "md", "json", "hocr", "alto", "pdf")
+EVERY_SUFFIX = (".txt", ".md", ".json", ".hocr", ".xml")
+OUTPUT_POINTS = (
+    *(*FILES[:4], "output.plan.commit", "output.plan.committed"),
+    *("document.finish.commit", "document.finish.committed"),
+)
+"""Those between the last page of a document and its end."""
+_SECONDS = re.compile(rb'"seconds": [0-9.e-]+')
+_PDF_DATES = re.compile(rb"<meta[^>]*Date[^>]*>")
 FOREIGN = ("taken.png.txt", "somebody else's\n")
 UNFINISHED = 1
 """Exit code of a run in which not everything could be read."""
@@ -84,6 +94,19 @@ def outputs(inbox: Path) -> dict[str, bytes]:
         for path in inbox.rglob("*")
         if path.name.endswith(suffixes)
     }
+
+
+def every_format(inbox: Path) -> dict[str, bytes]:
+    """Every output below an inbox as far as two runs can agree: without times, PDFs by the places of their words."""
+    found = {}
+    for path in inbox.rglob("*"):
+        if path.name.endswith(EVERY_SUFFIX):
+            found[path.name] = _SECONDS.sub(b"", path.read_bytes())
+        elif path.name.endswith(".ocr.pdf"):
+            argv = ["pdftotext", "-bbox", path, "-"]
+            words = subprocess.run(argv, capture_output=True, check=True).stdout
+            found[path.name] = _PDF_DATES.sub(b"", words)
+    return found
 
 
 def originals(inbox: Path) -> dict[str, bytes]:
