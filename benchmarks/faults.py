@@ -55,11 +55,12 @@ def strike(calm: crashes.Ocrd, folder: Path, point: str, nths: Sequence[int]) ->
         place.mkdir()
         struck = crashes.copy_unread(calm, place)
         before = crashes.originals(struck.inbox)
-        if point in crashes.RECOVERY_POINTS:
+        kills = 1 + (point in crashes.RECOVERY_POINTS)
+        if kills > 1:
             crashes.strike(struck, crashes.BEFORE_RECOVERY)
         killed += crashes.strike(struck, f"{point}:kill:{nth}")
         struck.run_once()
-        found.append(crashes.harm(struck, calm, before))
+        found.append(crashes.harm(struck, calm, before, kills=kills))
     return Struck(point, killed, tuple(found))
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from alembic import context
 from sqlalchemy import create_engine, event, pool
 
+from ocrd.host import faults
 from ocrd.store.tables import metadata
 
 
@@ -42,3 +43,5 @@ with engine.connect() as connection:
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise RuntimeError(f"the migration broke {len(broken)} foreign keys; nothing was changed")
+        faults.point("upgrade.commit")
+    faults.point("upgrade.committed")

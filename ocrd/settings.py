@@ -544,6 +544,8 @@ def _check_list(option: Field[Any], value: Any, where: str) -> tuple[str, ...]:
 
 def _check_range(option: Field[Any], value: Any, where: str) -> None:
     choices, low, high = (option.metadata[key] for key in ("choices", "low", "high"))
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{where} holds a NUL, which no name, program or address can")
     if choices and value not in choices:
         raise ConfigError(f"{where}: {value!r} is unknown" + _nearest(str(value), list(choices)))
     if option.metadata["parse"] is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -26,8 +27,7 @@ def opened(path: str, *, force: bool) -> Iterator[TextIO]:
     target = os.fsencode(os.path.abspath(path))
     if os.path.lexists(target) and not force:
         raise _exists(path)
-    if os.path.isdir(target):
-        raise UsageError(f"{path} is a folder", hint="name a file in it")
+    refuse_special(path)
     folder, name = os.path.split(target)
     draft = os.path.join(folder, b".ocrd-%s.%d.tmp" % (name[:200], os.getpid()))
     try:
@@ -44,6 +44,18 @@ def opened(path: str, *, force: bool) -> Iterator[TextIO]:
     finally:
         with contextlib.suppress(OSError):
             files.remove_if_there(draft)
+
+
+def refuse_special(path: str) -> None:
+    """Raises UsageError for what is there and is no file: a new file would take the place of a device or a pipe."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{path} is a folder", hint="name a file in it")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is no file (a device, a pipe or a link)", hint="-o - prints the result")
 
 
 def _umask() -> int:

@@ -17,11 +17,13 @@ from ocrd.store import snapshot
 _MORE = """\
 Oldest first. CSV is UTF-8 with commas, times in it are ISO 8601 in UTC; in
 JSONL, one object a line, they are seconds since 1970. The columns stand in
-docs/json.md. Names that are no UTF-8 have their odd bytes as \\udcXX.
+docs/json.md. Names that are no UTF-8 have their odd bytes as \\udcXX. In CSV
+a text that a spreadsheet would take for a formula has a ' before it.
 For example: ocrd export --state failed -o failed.csv
 """
 Job = dict[str, Any]
 Tidy = Callable[[str], str]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TIMES = ("created_at", "started_at", "finished_at")
 
 
@@ -52,7 +54,9 @@ def _write_csv(file: TextIO, jobs: Iterable[Job], tidy: Tidy) -> None:
     writer.writeheader()
     for job in jobs:
         row = job | {key: _iso(job[key]) for key in _TIMES}
-        writer.writerow({key: tidy(value) if isinstance(value, str) else value for key, value in row.items()})
+        writer.writerow(
+            {key: _no_formula(tidy(value)) if isinstance(value, str) else value for key, value in row.items()}
+        )
 
 
 def _write_jsonl(file: TextIO, jobs: Iterable[Job], tidy: Tidy) -> None:
@@ -63,6 +67,11 @@ _WRITERS: dict[str, Callable[[TextIO, Iterable[Job], Tidy], None]] = {
     "csv": _write_csv,
     "jsonl": _write_jsonl,
 }
+
+
+def _no_formula(text: str) -> str:
+    """As OWASP advises against CSV injection: whoever names a file could make a spreadsheet run a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _iso(seconds: float | None) -> str:

@@ -104,7 +104,7 @@ def _run_files(arguments: argparse.Namespace, settings: Settings) -> ExitCode:
     settings = run_files.check(arguments, settings)
     run_files.refuse_to_replace(arguments, settings.output.formats)
     with (
-        run_files.PrivateRun(arguments.files) as private,
+        run_files.PrivateRun(arguments.files, max_bytes=settings.limits.file_mib << 20) as private,
         contextlib.closing(build_engines(settings)) as engines,
         contextlib.closing(build_rasterizer(settings)) as rasterizer,
     ):

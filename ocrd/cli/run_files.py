@@ -7,6 +7,7 @@ touched, and neither the job store nor a daemon that watches the folder knows of
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import sys
@@ -17,10 +18,11 @@ from typing import Any, Self
 
 from ocrd.cli import delivery
 from ocrd.cli.common import clean, is_terminal
-from ocrd.domain.errors import ConfigError, UsageError
+from ocrd.domain.errors import ConfigError, OcrdError, UsageError
 from ocrd.host import files
 from ocrd.settings import FORMATS, InboxSettings, Settings
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 _LONG_AGO_S = 946_684_800
 """2000-01-01: a file that old is complete at first sight."""
 
@@ -94,11 +96,12 @@ def _private(settings: Settings) -> Settings:
 
 
 def refuse_to_replace(arguments: argparse.Namespace, formats: Sequence[str]) -> None:
-    """Raises UsageError if a target is there already: better before the reading than after it."""
-    if arguments.force or arguments.output == delivery.STDOUT:
+    """Raises UsageError if a target is there already, or is no file: better before the reading than after it."""
+    if arguments.output == delivery.STDOUT:
         return
     for target in _targets(arguments, formats):
-        if os.path.lexists(target):
+        delivery.refuse_special(os.fsdecode(target))
+        if os.path.lexists(target) and not arguments.force:
             raise UsageError(
                 f"{os.fsdecode(target)} is there already",
                 hint="-o - prints the text; --force replaces the file",
@@ -119,8 +122,9 @@ def _targets(arguments: argparse.Namespace, formats: Sequence[str]) -> Iterator[
 class PrivateRun:
     """The folder of one run: `state` and `root` (its inbox) in it. To be used as a context manager."""
 
-    def __init__(self, named: Sequence[str]) -> None:
+    def __init__(self, named: Sequence[str], *, max_bytes: int) -> None:
         self._named = list(dict.fromkeys(named))
+        self._max_bytes = max_bytes
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="ocrd-")
@@ -130,6 +134,11 @@ class PrivateRun:
             self.works = [self._copy(number, named) for number, named in enumerate(self._named, 1)]
         except OSError as err:
             self._folder.cleanup()
+            if err.errno in _NO_ROOM:
+                raise OcrdError(
+                    f"the folder for the copies, {tempfile.gettempdir()}, cannot be written: {err.strerror}",
+                    hint="free some space there, or name another folder: TMPDIR=DIR",
+                ) from err
             raise UsageError(
                 f"{err.filename or tempfile.gettempdir()} cannot be copied: {err.strerror}",
                 hint="TMPDIR names another folder for the copies",
@@ -150,11 +159,23 @@ class PrivateRun:
         folder = os.path.join(self.root, b"%06d" % number)
         os.makedirs(folder, mode=0o700)
         copy = os.path.join(folder, name)
-        shutil.copyfile(path, copy)
+        self._copy_content(path, copy)
         os.utime(copy, (_LONG_AGO_S, _LONG_AGO_S))
         if files.stat_regular(path + SIDECAR) is not None:
             shutil.copyfile(path + SIDECAR, copy + SIDECAR)
         return Work(named, path, copy)
+
+    def _copy_content(self, path: bytes, copy: bytes) -> None:
+        """Of a file that is too large for a document, as much as intake needs to say so: its size and its beginning."""
+        from ocrd.pipeline.intake import HEAD_BYTES
+
+        size = os.stat(path).st_size
+        if size <= self._max_bytes:
+            shutil.copyfile(path, copy)
+            return
+        with open(path, "rb") as source, open(copy, "wb") as target:
+            target.write(source.read(HEAD_BYTES))
+            target.truncate(size)
 
 
 def deliver(arguments: argparse.Namespace, run: PrivateRun) -> bool:

@@ -95,6 +95,9 @@ class Hooks:
                 self._tell(document_id)
             except OcrdError as err:  # the store cannot be read just now
                 self._note_problem(document_id, "hook", str(err))
+            except Exception as err:  # whatever is wrong with a program is no reason to read no more
+                log.exception("hook_broke", document=document_id)
+                self._note_problem(document_id, "hook", f"{type(err).__name__}: {err}")
 
     def _tell(self, document_id: int) -> None:
         document = self._describe(document_id)

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from threading import Event
 from typing import Any
 
@@ -23,6 +24,7 @@ from ocrd.domain.errors import Stopped
 
 STDERR_TAIL = 4096
 _POLL_S = 0.1
+_PIPE_BYTES = 1 << 16
 
 
 class CommandMissing(Exception):
@@ -104,45 +106,62 @@ def run(
 
 
 def run_alone(argv: Sequence[str], *, timeout_s: float, stdin: str, stop: Event) -> Result:
-    """Run a program that is not ours, in a session of its own, with nobody reading its standard output. At its
-    deadline, or when `stop` is set, it is killed with all that it started; what it leaves running is left.
+    """Run a program that is not ours, in a session of its own, with nobody reading its standard output, and of its
+    standard error the end kept. At its deadline, or when `stop` is set, it is killed with all that it started; what it
+    leaves running is left, with nobody to hear it.
 
     Raises CommandMissing, CommandTimeout, ChildStopped; a non-zero code is for the caller.
     """
-    # Files in memory: no pipe fills up, and none is held open by what the program leaves running.
-    with (
-        os.fdopen(os.memfd_create("stdin"), "w+b") as given,
-        os.fdopen(os.memfd_create("stderr"), "w+b") as said,
-    ):
-        given.write(stdin.encode())
-        given.seek(0)
+    hearing, mouth = os.pipe()
+    # A file in memory: it does not fill up, and what the program leaves running does not hold it open.
+    with os.fdopen(hearing, "rb", buffering=0) as said, os.fdopen(os.memfd_create("stdin"), "w+b") as given:
+        os.set_blocking(hearing, False)
         try:
+            given.write(stdin.encode())
+            given.seek(0)
             process = subprocess.Popen(
                 argv,
                 stdin=given,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=mouth,
                 start_new_session=True,
                 env=_environment(None),
             )
         except OSError as err:  # missing, no program, or none for this machine
             raise CommandMissing(argv[0]) from err
-        code = _wait_for(process, argv[0], time.monotonic() + timeout_s, stop)
-        said.seek(max(said.seek(0, os.SEEK_END) - STDERR_TAIL, 0))
-        return Result(code, "", said.read().decode(errors="replace"))
+        finally:
+            os.close(mouth)
+        return _wait_for(process, said, argv[0], time.monotonic() + timeout_s, stop)
 
 
-def _wait_for(process: subprocess.Popen[bytes], name: str, deadline: float, stop: Event) -> int:
-    began = time.monotonic()
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_POLL_S)
-        if stop.is_set() or time.monotonic() >= deadline:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if stop.is_set():
-                raise ChildStopped(f"{name} was ended, because ocrd was stopped")
-            raise CommandTimeout(f"{name} did not end within {deadline - began:.0f} s")
+def _wait_for(
+    process: subprocess.Popen[bytes], said: FileIO, name: str, deadline: float, stop: Event
+) -> Result:
+    began, tail = time.monotonic(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(said, selectors.EVENT_READ)
+        while process.poll() is None:
+            if stop.is_set() or time.monotonic() >= deadline:
+                _end(process)
+                if stop.is_set():
+                    raise ChildStopped(f"{name} was ended, because ocrd was stopped")
+                raise CommandTimeout(f"{name} did not end within {deadline - began:.0f} s")
+            if not selector.get_map():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_S)
+            elif selector.select(_POLL_S):
+                heard = said.read(_PIPE_BYTES) or b""
+                tail = (tail + heard)[-STDERR_TAIL:]
+                if not heard:
+                    selector.unregister(said)
+    # Once: what the pipe holds is what the program has said. To go on would be to listen to what it left running.
+    tail = (tail + (said.read(_PIPE_BYTES) or b""))[-STDERR_TAIL:]
+    return Result(process.returncode, "", tail.decode(errors="replace"))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 class Child:

@@ -45,16 +45,29 @@ def live_state(env: Mapping[str, str]) -> str | None:
     for folder in folders(env):
         with contextlib.suppress(OSError):
             for entry in list(os.scandir(folder)):
-                state = _read(entry.path)
+                state = _read(entry.path, owner=_owner_of(folder))
                 if state and files.is_locked(lock_path(state)):
                     states.add(state)
     return states.pop() if len(states) == 1 else None
 
 
-def _read(path: str) -> str | None:
+def _owner_of(folder: str) -> int:
+    """Whose daemons announce themselves there: the caller's own; for root, that user's whose folder it is."""
+    return os.geteuid() or os.stat(folder).st_uid
+
+
+def _read(path: str, *, owner: int) -> str | None:
+    """The state folder that a file of this user names, if it is that user's too: anybody else's would make commands
+    work with a store that is not the caller's."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=_open_no_link) as file:
+            if os.fstat(file.fileno()).st_uid != owner:
+                return None
             state = json.load(file)["state"]
+        return state if isinstance(state, str) and os.stat(state).st_uid == owner else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return state if isinstance(state, str) else None
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,8 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ocrd.domain.errors import ConfigError, StoreError
-from ocrd.host import mounts
-from ocrd.host.files import sync_folder
+from ocrd.host import faults, files, mounts
 
 FILE_NAME = "ocrd.db"
 HEAD = "0004"
@@ -98,6 +98,7 @@ def upgrade(folder: str) -> bool:
         backup(folder, label=f"before-{HEAD}")
         migrate(path)
     else:
+        refuse_half_restored(folder)
         _create(path)
     os.chmod(path, 0o600)
     return True
@@ -151,20 +152,40 @@ def _new_copy_path(folder: str, label: str) -> str:
 
 def restore(folder: str, copy: str) -> str | None:
     """Put a copy in the place of the store, which is kept beside the copies; where, or None if there was none. To be
-    called with the daemon's lock. Raises StoreError for a copy that is damaged."""
+    called with the daemon's lock. Raises StoreError for a copy that is damaged.
+
+    A kill leaves the old store with all it holds, or the new one; where the old one is too damaged to be opened, it may
+    leave none, and the next start says so (`refuse_half_restored`).
+    """
     problems = check_file(copy).problems
     if problems:
         raise StoreError(
             f"the copy {copy} is damaged: {problems[0]}", hint="choose another one of the copies"
         )
-    path, draft = os.path.join(folder, FILE_NAME), os.path.join(folder, f"{FILE_NAME}.restored")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(draft)
+    path, draft = os.path.join(folder, FILE_NAME), _draft_path(folder)
+    files.remove_if_there(os.fsencode(draft))
     _copy(copy, draft)
+    _sync(draft)
     kept = _put_aside(path)
-    os.rename(draft, path)
-    sync_folder(os.fsencode(folder))
+    faults.point("restore.put")
+    os.replace(draft, path)
+    faults.point("restore.placed")
+    files.sync_folder(os.fsencode(folder))
     return kept
+
+
+def refuse_half_restored(folder: str) -> None:
+    """Raises StoreError where there is no store because `restore` was ended half-way: a new, empty one would hide it."""
+    draft = _draft_path(folder)
+    if os.path.exists(draft) and not exists(folder):
+        raise StoreError(
+            f"there is no store in {folder}: putting a copy in its place was broken off",
+            hint=f"ocrd db restore does it again; to begin anew, remove {draft}",
+        )
+
+
+def _draft_path(folder: str) -> str:
+    return os.path.join(folder, f"{FILE_NAME}.restored")
 
 
 def _copy(source: str, target: str) -> None:
@@ -176,15 +197,56 @@ def _copy(source: str, target: str) -> None:
     os.chmod(target, 0o600)
 
 
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        files.sync(fd)
+    finally:
+        os.close(fd)
+
+
+_ROWS_BESIDE = ("-wal", "-journal")
+_BESIDE = (*_ROWS_BESIDE, "-shm")
+"""What SQLite keeps beside a store; it would take it for the new one's."""
+
+
 def _put_aside(path: str) -> str | None:
-    """A store with all that SQLite keeps beside it, as it is: it may be too damaged to be copied."""
+    """Give a store a second name beside the copies, as it is: it may be too damaged to be copied. Its own name is left
+    for the new one to take, unless it holds rows that only a WAL has: without that it must not be opened."""
     if not os.path.exists(path):
+        for suffix in _BESIDE:
+            files.remove_if_there(os.fsencode(path + suffix))
         return None
+    is_whole = _fold_in(path)
     kept = _new_copy_path(os.path.dirname(path), "replaced")
-    for suffix in ("-wal", "-shm", ""):  # the store last: a kill in between leaves one that is still there
+    for suffix in ("", *_ROWS_BESIDE):
         with contextlib.suppress(FileNotFoundError):
-            os.rename(path + suffix, kept + suffix)
+            _give_second_name(path + suffix, kept + suffix)
+    files.sync_folder(os.fsencode(os.path.dirname(kept)))
+    faults.point("restore.aside")
+    for suffix in _BESIDE if is_whole else ("", *_BESIDE):
+        files.remove_if_there(os.fsencode(path + suffix))
     return kept
+
+
+def _fold_in(path: str) -> bool:
+    """Write what only the WAL holds into the store; whether that is all there."""
+    try:
+        with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.DatabaseError:
+        return False
+    return not busy
+
+
+def _give_second_name(path: str, name: str) -> None:
+    try:
+        os.link(path, name)
+    except FileNotFoundError:
+        raise
+    except OSError:  # no hard links there
+        shutil.copy2(path, name)
+        _sync(name)
 
 
 def copies(folder: str) -> list[str]:

@@ -14,6 +14,8 @@ from support import paper
 from support.crashes import (
     BEFORE_RECOVERY,
     COMMITS,
+    EVERY_FORMAT,
+    OUTPUT_POINTS,
     POINTS,
     RECOVERY_POINTS,
     UNFINISHED,
@@ -21,6 +23,7 @@ from support.crashes import (
     calm_run,
     copy_unread,
     doubled_pages,
+    every_format,
     harm,
     lost_pages,
     originals,
@@ -73,7 +76,7 @@ def test_a_kill_while_a_kill_is_being_made_right(point: str, calm: Ocrd, struck:
     for fault in (BEFORE_RECOVERY, f"{point}:kill"):
         assert strike(struck, fault)
     assert struck.run_once().returncode == UNFINISHED
-    assert harm(struck, calm, before) == Harm()
+    assert harm(struck, calm, before, kills=2) == Harm()
 
 
 @pytest.mark.parametrize("what", ["enospc:1-2", "erofs:1-2"])
@@ -120,6 +123,31 @@ def test_a_kill_while_an_older_text_is_replaced(point: str, struck: Ocrd) -> Non
     assert struck.text("image.png").strip() == "Another version"
     assert struck.leftovers() == []
     assert doubled_pages(struck.state) == lost_pages(struck.state) == 0
+
+
+@pytest.fixture(scope="module")
+def calm_in_every_format(tmp_path_factory: pytest.TempPathFactory) -> Ocrd:
+    """A PDF and a picture, read without a fault into everything that ocrd writes."""
+    calm = Ocrd(tmp_path_factory.mktemp("formats"))
+    calm.env["OCRD_OUTPUT__FORMATS"] = ",".join(EVERY_FORMAT)
+    paper.write_pdf(calm.inbox / "scan.pdf", "Scan sheet one", "Scan sheet two")
+    paper.write_png(calm.inbox / "image.png", "An image of the set")
+    assert calm.run_once().returncode == 0
+    assert len(every_format(calm.inbox)) == 2 * len(EVERY_FORMAT)
+    return calm
+
+
+@pytest.mark.parametrize("point", OUTPUT_POINTS)
+def test_a_kill_while_every_format_is_written(point: str, calm_in_every_format: Ocrd, ocrd: Ocrd) -> None:
+    for name in ("scan.pdf", "image.png"):
+        shutil.copy2(calm_in_every_format.inbox / name, ocrd.inbox)
+    ocrd.env |= {"OCRD_OUTPUT__FORMATS": ",".join(EVERY_FORMAT), "OCRD_INBOX__QUIET_S": "0"}
+    nth = 8 if point.startswith("file.") else 2  # of the second document
+    assert strike(ocrd, f"{point}:kill:{nth}")
+    assert ocrd.run_once().returncode == 0
+    assert every_format(ocrd.inbox) == every_format(calm_in_every_format.inbox)
+    assert ocrd.leftovers() == []
+    assert doubled_pages(ocrd.state) == lost_pages(ocrd.state) == 0
 
 
 @pytest.mark.parametrize("moment", ["commit", "committed"])

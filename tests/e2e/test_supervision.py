@@ -15,6 +15,8 @@ import pytest
 from support import paper
 from support.running import Ocrd, wait_until
 
+from ocrd.daemon.herald import HEARTBEAT_S
+
 PLUGIN = Path(__file__).parents[1] / "fakes" / "plugin"
 
 
@@ -111,6 +113,29 @@ def test_a_hanging_engine_starves_the_watchdog_and_is_named(ocrd: Ocrd, manager:
     ocrd.send_signal(signal.SIGTERM)  # a second one does not wait for what hangs
     assert ocrd.process is not None
     assert ocrd.process.wait(10) == 128 + signal.SIGTERM
+
+
+def test_a_write_that_never_ends_starves_the_watchdog_and_shows_in_status(
+    ocrd: Ocrd, manager: Manager
+) -> None:
+    ocrd.env["OCRD_FAULT"] = "page.land.commit:hang"
+    paper.write_pdf(ocrd.inbox / "one.pdf", "Scan sheet one")
+    ocrd.start()
+
+    def age_s() -> float:
+        heard.extend(manager.drain())  # a full socket would hold the daemon up, too
+        return float(ocrd.status()["daemon"]["heartbeat_age_s"])
+
+    heard: list[dict[str, str]] = []
+    wait_until(lambda: age_s() > 2 * HEARTBEAT_S, "nothing is written any more")
+    heard.clear()
+    before = age_s()
+    wait_until(lambda: age_s() > before + HEARTBEAT_S / 2, "nor later")
+    assert not [message for message in heard if "WATCHDOG" in message]
+    ocrd.stop(signal.SIGKILL)
+    del ocrd.env["OCRD_FAULT"]
+    assert ocrd.run_once().returncode == 0
+    assert ocrd.text("one.pdf").strip() == "Scan sheet one"
 
 
 def test_sighup_reads_the_settings_again_and_tells_what_counts_when(ocrd: Ocrd, manager: Manager) -> None:

@@ -13,14 +13,15 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import paper
-from support.mutants import Mutant, mutants
+from support.mutants import PASSWORD, Mutant, mutants
 from support.running import Ocrd, wait_until
 
 from ocrd.domain.documents import PageImage
-from ocrd.domain.errors import InputRejected
+from ocrd.domain.errors import InputRejected, PageFault
 from ocrd.pipeline import intake
 from ocrd.pipeline.rasterizer import Rasterizer, RenderPolicy
 
@@ -32,7 +33,16 @@ MOST_MIB = 512
 OFF_MIB = 32
 """So much below is their limit, for what the kernel says of an ended process is off: it counts pages by processor, and adds
 them up when a processor has a batch of them (2 MiB were seen, on top of a limit of address space that nobody exceeds)."""
-POLICY = RenderPolicy(dpi=50, min_dpi=20, page_timeout_s=10.0, memory_mib=MOST_MIB - OFF_MIB, max_pages=20)
+POLICY = RenderPolicy(
+    dpi=50,
+    min_dpi=20,
+    page_timeout_s=10.0,
+    memory_mib=MOST_MIB - OFF_MIB,
+    max_pages=20,
+    text_layer="auto",
+    passwords=("wrong", PASSWORD),
+)
+OVERLAY_EVERY = 10
 LIMIT_S = 60.0
 """For one document with up to two pages, each once in a window and once alone, and a child that is started anew."""
 
@@ -57,7 +67,7 @@ class Desk:
         path.write_bytes(mutant.data)
         began = time.monotonic()
         try:
-            self.outcomes[self._outcome(os.fsencode(path))] += 1
+            self.outcomes[self._outcome(os.fsencode(path), mutant)] += 1
         except InputRejected as err:
             self.outcomes[str(err.code)] += 1
         except Exception as err:
@@ -66,24 +76,37 @@ class Desk:
             self._keep(mutant, f"took {time.monotonic() - began:.0f} s")
         path.unlink()
 
-    def _outcome(self, path: bytes) -> str:
+    def _outcome(self, path: bytes, mutant: Mutant) -> str:
         found = intake.inspect(path, max_bytes=1 << 30)
         if found is None:
             return "passed over"
         pages = self.rasterizer.probe(path, found.identity, found.media_type).pages
-        rendered = self.rasterizer.render(
-            path,
-            found.identity,
-            found.media_type,
-            range(1, min(pages, 2) + 1),
-            folder=str(self.images),
-            stop=threading.Event(),
-        )
+        source = (path, found.identity, found.media_type)
+        asked = {"folder": str(self.images), "stop": threading.Event()}
+        numbers = range(1, min(pages, 2) + 1)
+        self.outcomes["layers"] += bool(self.rasterizer.read_layers(*source, numbers, **asked))
+        rendered = self.rasterizer.render(*source, numbers, **asked)
+        if mutant.number % OVERLAY_EVERY == 0:
+            self._overlay(mutant, *source)
         for page in rendered.values():
             if isinstance(page, PageImage):
                 assert page.width * page.height <= POLICY.max_page_pixels
                 os.unlink(page.path)
         return "rendered" if any(isinstance(page, PageImage) for page in rendered.values()) else "failed"
+
+    def _overlay(self, mutant: Mutant, *source: Any) -> None:
+        layer, target = (self.folder / f"{mutant.number}.{end}" for end in ("layer", "ocr.pdf"))
+        layer.write_text(
+            '{"number": 1, "dpi": 50, "rotation": 0, "size": [9, 9], "lines": [[["a", 1, 1, 8, 8]]]}\n'
+        )
+        try:
+            self.rasterizer.overlay(*source, layer=str(layer), target=str(target))
+            self.outcomes["overlaid"] += 1
+            target.unlink()
+        except PageFault:
+            self.outcomes["no overlay"] += 1
+        finally:
+            layer.unlink()
 
     def _keep(self, mutant: Mutant, problem: str) -> None:
         kept = Path(tempfile.gettempdir(), f"ocrd-mutant-{SEED}-{mutant.number}{mutant.suffix}")
@@ -114,9 +137,12 @@ def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
     assert desk.problems == []
     assert largest_child_kib() <= max(MOST_MIB * 1024, largest_before)
     assert children() == before, "a child that nobody waits for"
-    assert sum(desk.outcomes.values()) == MUTANTS
     assert list(desk.images.iterdir()) == [], "images that nobody owns"
     print(dict(desk.outcomes.most_common()))
+    beside = {name: desk.outcomes.pop(name, 0) for name in ("layers", "overlaid", "no overlay")}
+    assert sum(desk.outcomes.values()) == MUTANTS
+    assert beside["layers"], "no text layer was reached"
+    assert beside["overlaid"], "no searchable PDF was made"
     assert desk.outcomes["rendered"] > MUTANTS // 10, "too few mutants reached the renderer to say anything"
 
 

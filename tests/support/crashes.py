@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocrd.settings import Settings
 from support import paper
 from support.running import Ocrd
 
@@ -27,6 +31,15 @@ POINTS = (*(f"{name}.{moment}" for name in COMMITS for moment in ("commit", "com
 RECOVERY_POINTS = ("document.recover.commit", "document.recover.committed")
 """Those that a run comes by which makes a kill right."""
 BEFORE_RECOVERY = "page.land.committed:kill:2"
+EVERY_FORMAT = ("txt", "md", "json", "hocr", "alto", "pdf")
+EVERY_SUFFIX = (".txt", ".md", ".json", ".hocr", ".xml")
+OUTPUT_POINTS = (
+    *(*FILES[:4], "output.plan.commit", "output.plan.committed"),
+    *("document.finish.commit", "document.finish.committed"),
+)
+"""Those between the last page of a document and its end."""
+_SECONDS = re.compile(rb'"seconds": [0-9.e-]+')
+_PDF_DATES = re.compile(rb"<meta[^>]*Date[^>]*>")
 FOREIGN = ("taken.png.txt", "somebody else's\n")
 UNFINISHED = 1
 """Exit code of a run in which not everything could be read."""
@@ -83,6 +96,19 @@ def outputs(inbox: Path) -> dict[str, bytes]:
     }
 
 
+def every_format(inbox: Path) -> dict[str, bytes]:
+    """Every output below an inbox as far as two runs can agree: without times, PDFs by the places of their words."""
+    found = {}
+    for path in inbox.rglob("*"):
+        if path.name.endswith(EVERY_SUFFIX):
+            found[path.name] = _SECONDS.sub(b"", path.read_bytes())
+        elif path.name.endswith(".ocr.pdf"):
+            argv = ["pdftotext", "-bbox", path, "-"]
+            words = subprocess.run(argv, capture_output=True, check=True).stdout
+            found[path.name] = _PDF_DATES.sub(b"", words)
+    return found
+
+
 def originals(inbox: Path) -> dict[str, bytes]:
     """Every other file."""
     wrote = outputs(inbox)
@@ -110,18 +136,32 @@ def lost_pages(state: Path) -> int:
         return int(store.execute(lost).fetchone()[0])
 
 
+def repeated_claims(state: Path) -> int:
+    """How often pages were taken in hand again."""
+    with closing(sqlite3.connect(state / "ocrd.db")) as store:
+        return int(store.execute("SELECT coalesce(sum(max(claims - 1, 0)), 0) FROM pages").fetchone()[0])
+
+
+def most_in_hand() -> int:
+    """Pages that a kill may find in hand: those being read, and those rendered ahead of them."""
+    slots = len(os.sched_getaffinity(0)) + 1
+    return slots + Settings().raster.window_pages
+
+
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """What a crash did that the next run did not make right. Names of files; `store` is what `db check` said."""
+    """What a crash did that the next run did not make right. Names of files; `repeated` counts pages that were taken in
+    hand again beyond those that a kill may cost; `store` is what `db check` said."""
 
     doubled: int = 0
     lost: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     temporary: tuple[str, ...] = ()
+    repeated: int = 0
     store: str = ""
 
 
-def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes]) -> Harm:
+def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes], *, kills: int = 1) -> Harm:
     """Compare with a calm run over the same files; `before` are the originals as they were dropped."""
     ended, wrote = states(ocrd), outputs(ocrd.inbox)
     right, expected = states(calm), outputs(calm.inbox)
@@ -137,6 +177,7 @@ def harm(ocrd: Ocrd, calm: Ocrd, before: dict[str, bytes]) -> Harm:
         changed=tuple(
             sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
         ),
+        repeated=max(0, repeated_claims(ocrd.state) - kills * most_in_hand()),
         temporary=(*ocrd.leftovers(), *work, *sorted(new)),
         store="" if checked.returncode == 0 else checked.stdout + checked.stderr,
     )

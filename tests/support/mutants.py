@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
+from ocrd.pipeline import rasterizer_photo
 from support import bad_inputs, paper
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "documents"
@@ -108,6 +112,26 @@ class Mutant:
     data: bytes
 
 
+PASSWORD = "a password"
+_PICTURES = {
+    ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".jp2": "JPEG2000", ".ppm": "PPM", ".avif": "AVIF",
+    ".heic": "HEIF",
+}
+
+
+def _pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """One of each format that Pillow can write here: AVIF and HEIF need their libraries."""
+    rasterizer_photo.preload()
+    Image.init()
+    with Image.open(paper.write_png(folder / "small.png", "A picture")) as drawn:
+        small = drawn.convert("RGB").resize((240, 60))
+    for suffix, name in _PICTURES.items():
+        if name in Image.SAVE:
+            file = io.BytesIO()
+            small.save(file, name)
+            yield suffix, file.getvalue()
+
+
 def sources(folder: Path) -> list[tuple[str, bytes]]:
     """Small good documents of each kind."""
     drawn = [
@@ -119,10 +143,11 @@ def sources(folder: Path) -> list[tuple[str, bytes]]:
     encoded = [
         make("Encoded") for make in (bad_inputs.ccitt, bad_inputs.jbig2, bad_inputs.jpx, bad_inputs.xfa)
     ]
-    encoded.append(bad_inputs.encrypted("Open", user=b""))
+    encoded += [bad_inputs.encrypted("Open", user=user) for user in (b"", PASSWORD.encode())]
     return [
         *((path.suffix, path.read_bytes()) for path in (*drawn, *kept)),
         *((".pdf", data) for data in encoded),
+        *_pictures(folder),
     ]
 
 

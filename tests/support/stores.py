@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from ocrd.domain.documents import Block, MediaType, Recognition
@@ -18,6 +21,23 @@ from ocrd.store.relocations import RelocationStore
 
 INBOX = "/inbox"
 FINGERPRINT = "f" * 16
+
+_UNDO_TO_0002 = (
+    "DROP TRIGGER search_page_insert",
+    "DROP TRIGGER search_page_update",
+    "DROP TABLE searched",
+    "DROP TABLE search_words",
+    "DROP TABLE relocations",
+    "DROP INDEX ix_attempts_result_id",
+    "UPDATE alembic_version SET version_num = '0002'",
+)
+
+
+def take_back(store: Path) -> None:
+    """The newest schema taken back to what migration 0002 made, with its rows."""
+    with closing(sqlite3.connect(store)) as connection, connection:
+        for statement in _UNDO_TO_0002:
+            connection.execute(statement)
 
 
 class Stores:

@@ -354,6 +354,9 @@ def test_an_export_takes_the_place_of_no_file_unless_it_is_told_to(filled: Cli) 
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask()
     assert "a folder" in filled.run("export --force -o inbox", code=2).stderr
     assert "cannot be written" in filled.run("export -o nowhere/jobs.csv", code=2).stderr
+    os.mkfifo(filled.folder / "pipe")
+    assert "-o -" in filled.run("export --force -o pipe", code=2).stderr
+    assert (filled.folder / "pipe").is_fifo()
     assert not [name for name in os.listdir(filled.folder) if name.startswith(".ocrd")]
 
 
@@ -363,6 +366,16 @@ def test_an_export_of_a_big_store_comes_in_batches_without_gaps(cli: Cli, stores
     cli.state = Path(stores.folder)
     lines = cli.run("export --format jsonl", OCRD_STATE__DIR=stores.folder).stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(1, 1002))
+
+
+@pytest.mark.parametrize("sign", "=+-@\t")
+def test_a_name_is_no_formula_for_a_spreadsheet(sign: str, cli: Cli, stores: Stores) -> None:
+    name = f"{sign}cmd|' /C calc'!A0.pdf"
+    stores.register(name)
+    rows = csv.DictReader(io.StringIO(cli.run("export", OCRD_STATE__DIR=stores.folder).stdout, newline=""))
+    assert [row["name"] for row in rows] == [f"'{name}"]
+    (line,) = cli.run("export --format jsonl", OCRD_STATE__DIR=stores.folder).stdout.splitlines()
+    assert json.loads(line)["name"] == name
 
 
 def test_names_that_are_no_utf8_are_exported_as_utf8(evil: Cli) -> None:

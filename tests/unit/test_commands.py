@@ -4,6 +4,7 @@ import ast
 import os
 import selectors
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Timer
@@ -19,8 +20,10 @@ from ocrd.host.commands import (
     ChildTimeout,
     CommandMissing,
     CommandTimeout,
+    Result,
     describe_exit,
     run,
+    run_alone,
 )
 
 PROGRAM = str(Path(__file__).parents[1] / "fakes" / "child.py")
@@ -214,3 +217,36 @@ def test_no_shell_is_ever_started() -> None:
                 assert not isinstance(node.value, ast.Constant), where
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 assert (node.value.id, node.attr) not in {("os", "system"), ("os", "popen")}, where
+
+
+# --- run_alone: programs of somebody else's -----------------------------------------------------------------
+
+
+def run_hook(script: str, *, timeout_s: float = PATIENCE_S) -> Result:
+    return run_alone(["sh", "-c", script], timeout_s=timeout_s, stdin="told\n", stop=Event())
+
+
+def test_a_program_that_is_not_ours_hears_its_input_and_the_end_of_its_complaint_is_kept() -> None:
+    done = run_hook('read word; echo "heard $word" >&2; exit 3')
+    assert done == Result(3, "", "heard told\n")
+
+
+def test_a_program_that_complains_without_end_costs_no_memory_and_its_last_words_are_kept() -> None:
+    held = "test $(stat -Lc %s /proc/self/fd/2) -lt 1000000"
+    done = run_hook(f"head -c 200M /dev/zero >&2; {held} && echo last words >&2")
+    assert done.code == 0, "what it said is held nowhere"
+    assert done.err.endswith("last words\n")
+    assert len(done.err) <= STDERR_TAIL
+
+
+@pytest.mark.parametrize("left", ["sleep 30 &", "exec 2>&-; sleep 0.2"])
+def test_what_a_program_leaves_running_or_closes_keeps_nobody_waiting_and_nothing_open(left: str) -> None:
+    before, began = set(os.listdir("/proc/self/fd")), time.monotonic()
+    assert run_hook(left).code == 0
+    assert time.monotonic() - began < PATIENCE_S / 2
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_program_that_shouts_is_ended_at_its_deadline_all_the_same() -> None:
+    with pytest.raises(CommandTimeout, match="did not end within 1 s"):
+        run_hook("yes >&2", timeout_s=1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import errno
 import re
 from pathlib import Path
@@ -59,9 +60,34 @@ def test_without_the_variable_nothing_happens() -> None:
     from_environment({}).come_by("page.land.commit")
 
 
-def test_the_documents_name_every_fault_point() -> None:
-    told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", (ROOT / "docs" / "reliability.md").read_text()))
-    code = "".join(path.read_text() for path in (ROOT / "ocrd").rglob("*.py"))
-    there = set(re.findall(r'faults\.point\("([a-z._]+)"\)', code))
-    assert engine.WRITES | there <= told
+def points() -> set[str]:
+    """All that the code comes by, those of a write without their moment."""
+    files = [*(ROOT / "ocrd").rglob("*.py"), *(ROOT / "migrations").rglob("*.py")]
+    code = "".join(path.read_text() for path in files)
+    there = set(re.findall(r'(?:faults\.point|name_next)\("([a-z._]+)"\)', code))
+    return engine.WRITES | there
+
+
+def killed_at() -> set[str]:
+    """The points that stand in a test which kills there, a benchmark's list among them."""
+    tests = ROOT / "tests"
+    matrices = [*tests.glob("*/test_crash*.py"), tests / "support" / "crashes.py"]
+    matrices += [tests / "e2e" / name for name in ("test_after.py", "test_search.py")]
+    named = set()
+    for path in matrices:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named.add(node.value.partition(":")[0])
+            if isinstance(node, ast.JoinedStr):  # f"document.release.{moment}:kill"
+                named.add(str(getattr(node.values[0], "value", "")).removesuffix("."))
+    return named | {name.removesuffix(".commit").removesuffix(".committed") for name in named}
+
+
+def test_the_documents_name_every_fault_point_and_no_other() -> None:
+    table = (ROOT / "docs" / "reliability.md").read_text().partition("## Fault points")[2]
+    assert set(re.findall(r"`([a-z]+\.[a-z_]+)`", table)) == points()
     assert {"page.land", "document.finish"} <= engine.WRITES
+
+
+def test_a_kill_is_tried_at_every_fault_point() -> None:
+    assert points() - killed_at() == set()

@@ -98,6 +98,58 @@ def test_what_cannot_be_read_ends_with_1_and_its_reason_and_the_rest_is_read(fol
     assert folder.names() == {"damaged.pdf", "letter_en.jpg", "notes.doc"}
 
 
+def test_a_file_beyond_the_limit_is_not_copied_and_the_rest_is_read(folder: Folder) -> None:
+    folder.add("letter_en.jpg")
+    (folder.path / "big.pdf").write_bytes(b"%PDF-1.7\n")
+    os.truncate(folder.path / "big.pdf", 1 << 40)
+    done = folder.run("--once", "big.pdf", "letter_en.jpg", "-o", "-", code=1)
+    assert "big.pdf: rejected (too_large): the file has 1048576 MiB" in done.stderr.decode()
+    assert "Dear" in done.stdout.decode()
+
+
+def test_a_full_folder_for_the_copies_is_told_as_such(folder: Folder) -> None:
+    """A write beyond the size that this process may give its files stands for a disk that is full."""
+    (folder.path / "scan.pdf").write_bytes(b"%PDF-1.7\n" + b"x" * (1 << 20))
+    done = subprocess.run(
+        [
+            "prlimit",
+            f"--fsize={1 << 19}",
+            sys.executable,
+            "-m",
+            "ocrd",
+            "run",
+            "--once",
+            "scan.pdf",
+            "-o",
+            "-",
+        ],
+        env=folder.env,
+        cwd=folder.path,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"the folder for the copies, {folder.tmp}, cannot be written" in done.stderr.decode()
+    assert "TMPDIR" in done.stderr.decode()
+    assert os.listdir(folder.tmp) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a device"])
+def test_nothing_takes_the_place_of_what_is_no_file(folder: Folder, kind: str) -> None:
+    folder.add("letter_en.jpg")
+    target = folder.path / "out.txt"
+    if kind == "pipe":
+        os.mkfifo(target)
+    else:
+        target.symlink_to("/dev/null")
+    before = target.lstat()
+    refused = folder.run("--once", "letter_en.jpg", "-o", "out.txt", "--force", code=2)
+    assert "out.txt is no file" in refused.stderr.decode()
+    assert "-o -" in refused.stderr.decode()
+    assert target.lstat() == before
+
+
 def test_a_file_of_any_name_is_read_into_any_file(folder: Folder) -> None:
     for name in (".hidden.jpg", "-o", "scan.part"):
         folder.add("letter_en.jpg", name)

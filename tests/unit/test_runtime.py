@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.users import NOBODY
 
 from ocrd.host import files, runtime
 
@@ -62,6 +63,37 @@ def test_a_damaged_announcement_is_passed_over(env: dict[str, str], live: str, t
     broken = Path(runtime.folders(env)[0], "daemon-2.json")
     broken.write_text(text, encoding="utf-8", errors="surrogateescape")
     assert runtime.live_state(env) == live
+
+
+@pytest.mark.parametrize("foreign", ["announcement", "state", "both"])
+def test_what_somebody_else_announced_or_owns_is_not_believed(
+    env: dict[str, str], live: str, foreign: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to somebody else")
+    path = runtime.announce(live, env)
+    assert path is not None
+    for given in {"announcement": [path], "state": [live]}.get(foreign, [path, live]):
+        os.chown(given, NOBODY, -1)
+    assert runtime.live_state(env) is None
+    os.chown(runtime.folders(env)[0], NOBODY, -1)
+    believed = live if foreign == "both" else None
+    assert runtime.live_state(env) == believed, "root believes each user of that user's own store"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_an_announcement_that_is_no_file_is_passed_over(
+    env: dict[str, str], live: str, tmp_path: Path, kind: str
+) -> None:
+    path = runtime.announce(live, env)
+    assert path is not None
+    if kind == "link":
+        os.rename(path, tmp_path / "elsewhere.json")
+        os.symlink(tmp_path / "elsewhere.json", path)
+    else:
+        os.unlink(path)
+        os.mkfifo(path)
+    assert runtime.live_state(env) is None
 
 
 def test_the_folder_of_the_unit_comes_before_the_users(

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ocrd.domain.errors import PageFault, ServerFault
+from ocrd.domain.errors import PageFault, ServerFault, Stopped
 from ocrd.domain.models import Sampling
 from ocrd.pipeline.recognizer.chat import ChatServer, Question, ServerError
-from ocrd.pipeline.recognizer.guarded_http import MOST_BYTES, Guard
+from ocrd.pipeline.recognizer.guarded_http import MOST_BYTES, Guard, TimeOver, guarded, make_client
 from ocrd.pipeline.recognizer.picture import OpenPage
 
 Script = Callable[[socket.socket], None]
@@ -197,6 +197,40 @@ def test_interim_answers_without_end_end_with_the_time() -> None:
 
     with hostile(send) as (_, chat), pytest.raises(ServerFault):
         chat.models(guard(0.5))
+
+
+@contextmanager
+def slow_reader(when_begun: Callable[[], None]) -> Iterator[str]:
+    """Reads a little of a request, says so, and then a byte now and then: what is sent to it fills every buffer."""
+    over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with closing(client):
+            client.recv(1000)
+            when_begun()
+            while not over.wait(0.1):
+                client.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        over.set()
+        thread.join(10)
+
+
+@pytest.mark.parametrize(("ends", "error"), [("stop", Stopped), ("deadline", TimeOver)])
+def test_a_server_that_hardly_reads_keeps_nobody_beyond_the_deadline_or_a_stop(
+    ends: str, error: type[Exception]
+) -> None:
+    stop = threading.Event()
+    began = time.monotonic()
+    with slow_reader(stop.set if ends == "stop" else lambda: None) as url, closing(make_client()) as client:
+        patient = Guard(stop, began + (60 if ends == "stop" else 1))
+        with guarded(patient), pytest.raises(error):
+            client.post(url, content=b"x" * (32 << 20))
+    assert time.monotonic() - began < 10
 
 
 json_values = st.recursive(

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stores import Stores
+from support.stores import Stores, attempt
+from support.terminals import Terminal
 
 from ocrd import cli
 from ocrd.cli.common import clean, print_json
 from ocrd.domain.errors import PageFault, ReasonCode
+from ocrd.domain.jobs import PageState
 from ocrd.host import files, runtime
 from ocrd.telemetry import logs
 
@@ -29,6 +32,8 @@ COMMANDS = [
     *("status", "status --json", "jobs", "jobs --json", "show 1", "show 1 --json", "show 2", "show --text 1"),
     *("show --text 2", "db check", "db check --json", "db backup", "retry 2", "cancel 9", "pause", "resume"),
     *("config show", "config show --json", "config check", "models log", "show nothing"),
+    *("search ledger", "search ledger --json", "doctor", "doctor --json"),
+    *("models list", "models list --json", "models inspect", "models plan", "service status"),
 ]
 
 Run = Callable[..., str]
@@ -46,6 +51,10 @@ def hostile_state(state: Path, stores: Stores) -> Iterator[str]:
         stores.register(f"{number}.pdf", str(number))
         stores.begin()
         stores.read_all(number, failed=failed)
+    stores.register("3.pdf", "3", pages=1)
+    (page,) = stores.pages.claim(stores.begin().id, 1)
+    said = attempt(PageState.DONE, f"{HOSTILE} ledger {HOSTILE}")
+    stores.pages.land(page.document_id, page.number, PageState.DONE, said)
     texts = (
         "engine",
         "model_revision",
@@ -105,6 +114,52 @@ def test_a_hostile_store_orders_no_terminal_about(line: str, hostile_state: str,
     shown = run(*line.split(), *state)
     assert shown
     assert_no_orders(shown)
+
+
+ON_A_TERMINAL = [
+    *("export", "export --format jsonl", "search ledger", "show --text 3", "status", "jobs"),
+    *("status --watch", "status --watch --json", "doctor"),
+]
+OWN_ORDERS = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-ln-z]|\[[0-9;]*m|[()][0A-B]|[78=>])")
+"""Those with which ocrd itself paints, moves about and changes the screen: none sets a title."""
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OCRD_")}
+    folders = {"HOME": "home", "XDG_CONFIG_HOME": "config", "XDG_RUNTIME_DIR": "run"}
+    return kept | {name: str(tmp_path / folder) for name, folder in folders.items()}
+
+
+def assert_tame(said: bytes) -> None:
+    assert b"owned\x07" not in said
+    assert_no_orders(OWN_ORDERS.sub("", said.decode()).replace("\r", ""))
+
+
+@pytest.mark.parametrize("line", ON_A_TERMINAL)
+def test_a_hostile_store_orders_no_real_terminal_about(
+    line: str, hostile_state: str, env: dict[str, str]
+) -> None:
+    argv = [sys.executable, "-m", "ocrd", *line.split(), "--state", hostile_state]
+    with Terminal(argv, env, columns=400) as terminal:
+        if "--watch" in line:
+            terminal.wait_until(lambda: b"evil" in terminal.said, "it shows what the daemon says")
+            terminal.type(b"\x03")
+        terminal.end()
+        assert line == "doctor" or b"evil" in terminal.said
+        assert_tame(terminal.said)
+
+
+def test_a_hostile_name_of_a_single_file_orders_no_terminal_about(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    file = tmp_path / f"{HOSTILE}.pdf"
+    file.write_bytes(b"%PDF-1.4\n")
+    argv = [sys.executable, "-m", "ocrd", "run", "--once", str(file), "-o", "-", "--engine", "embedded"]
+    with Terminal(argv, env, columns=400) as terminal:
+        assert terminal.end() == 1
+        assert b"evil" in terminal.said
+        assert_tame(terminal.said)
 
 
 @pytest.mark.parametrize(

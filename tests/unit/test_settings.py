@@ -152,6 +152,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         ("[raster]\ndpi = nan", "must be a number, not nan"),
         ("[engine]\npage_timeout_s = inf", "must be a number, not inf"),
         ('[log]\nlevel = "inof"', "'inof' is unknown; did you mean 'info'?"),
+        ('[hooks]\non_done = ["true", "a\\u0000b"]', "holds a NUL"),
+        ('[state]\ndir = "/var\\u0000"', "holds a NUL"),
         ('[output]\nformats = ["txt", "mdd"]', "'mdd' is unknown; did you mean 'md'?"),
     ],
 )

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from fakes.clock import FakeClock
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
-from support.stores import Stores
+from support.stores import Stores, take_back
 
 import ocrd
 from ocrd.domain.errors import ConfigError, StoreError
@@ -222,17 +222,7 @@ def test_without_a_store_there_is_nothing_to_copy_or_check(tmp_path: Path) -> No
 def test_texts_that_were_read_before_there_was_a_search_wait_for_the_index(state: Path) -> None:
     """The newest store taken back to what 0002 made, with its rows; then upgraded as `ocrd` does it."""
     fill(state)
-    with closing(sqlite3.connect(store_file(state))) as connection, connection:
-        for statement in (
-            "DROP TRIGGER search_page_insert",
-            "DROP TRIGGER search_page_update",
-            "DROP TABLE searched",
-            "DROP TABLE search_words",
-            "DROP TABLE relocations",
-            "DROP INDEX ix_attempts_result_id",
-            "UPDATE alembic_version SET version_num = '0002'",
-        ):
-            connection.execute(statement)
+    take_back(store_file(state))
     assert schema.upgrade(str(state))
     assert schema.check(str(state)).problems == ()
     assert query(store_file(state), "SELECT count(*) FROM searched WHERE NOT done") == [(2,)]
@@ -281,7 +271,7 @@ def test_damage_inside_a_store_is_found(state: Path) -> None:
 WRITER = """
 import os, signal, sys
 from fakes.clock import FakeClock
-from support.stores import Stores
+from support.stores import Stores, take_back
 stores = Stores(sys.argv[1], FakeClock())
 stores.register()
 stores.pages.claim(stores.begin().id, 2)

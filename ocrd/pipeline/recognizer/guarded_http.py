@@ -1,7 +1,7 @@
-"""An HTTP client whose every read ends when its caller's time is over or a stop event is set.
+"""An HTTP client whose every read and write ends when its caller's time is over or a stop event is set.
 
 A time-out of an HTTP library counts from byte to byte, so a server that trickles keeps a caller for ever; and a
-blocked read does not see a stop event. Here each read waits in short slices, and between two of them the guard
+blocked call does not see a stop event. Here each read and write waits in short slices, and between two of them the guard
 of the calling thread is asked. Leaving a response half-way closes its connection, which a vLLM server takes for
 an abort: it stops generating.
 """
@@ -9,6 +9,7 @@ an abort: it stops generating.
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -24,6 +25,7 @@ from ocrd.domain.errors import Stopped
 MOST_BYTES = 64 << 20
 """The longest answer: 128,000 tokens, each in a chunk of its own, take 35 MiB."""
 _SLICE_S = 0.2
+_PIECE_BYTES = 1 << 16
 _CONNECT_S = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -82,7 +84,18 @@ class _Stream(httpcore2.NetworkStream):
                 return self._inner.read(max_bytes, _SLICE_S)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
+        guard: Guard | None = getattr(_thread, "guard", None)
+        if guard is None:
+            self._inner.write(buffer, timeout)
+            return
+        # The stream of the library tells nobody how much it wrote before it timed out; the socket does.
+        connection: socket.socket = self._inner.get_extra_info("socket")
+        connection.settimeout(_SLICE_S)
+        rest = memoryview(buffer)
+        while rest:
+            guard.check()
+            with contextlib.suppress(TimeoutError), _as_write_error():
+                rest = rest[connection.send(rest[:_PIECE_BYTES]) :]
 
     def close(self) -> None:
         self._inner.close()
@@ -94,6 +107,17 @@ class _Stream(httpcore2.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+@contextlib.contextmanager
+def _as_write_error() -> Iterator[None]:
+    """What breaks a connection, in the library's words: it then looks whether the server has answered early."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as err:
+        raise httpcore2.WriteError(str(err)) from err
 
 
 class _Backend(httpcore2.NetworkBackend):
