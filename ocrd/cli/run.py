@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ocrd.cli import problems
 from ocrd.cli.bars import Bar
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode, UsageError
@@ -158,7 +159,7 @@ def _run(
     show_bar = arguments.once and bar.shown
 
     def configure_logs(settings: Settings) -> None:
-        # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
+        # Log lines would tear the progress bar up; what was rejected, and what else was wrong, is told at the end.
         logs.configure(
             level="error" if show_bar else settings.log.level,
             output_format=settings.log.format,
@@ -243,9 +244,12 @@ def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:
         listed = [job for job in listed if job["reason_code"] not in _GONE]
         worked = [job for job in listed if (job["finished_at"] or 0) >= began]
         firsts = {job["id"]: snapshot.first_line(connection, job["id"]) for job in worked}
+        heartbeat, _ = snapshot.fact(connection, "heartbeat") or ({}, None)
     failed = [job for job in listed if job["state"] != "done"]
     _print_table(worked, firsts)
     _print_counts(listed, worked, failed)
+    for line in problems.to_lines(heartbeat):  # while the bar was shown, the log was not
+        print(clean(line))
     return bool(failed)
 
 
