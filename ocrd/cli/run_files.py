@@ -21,6 +21,7 @@ from ocrd.domain.errors import ConfigError, UsageError
 from ocrd.host import files
 from ocrd.settings import FORMATS, InboxSettings, Settings
 
+_OTHER_ENDINGS = {".markdown": "md", ".html": "hocr", ".htm": "hocr", ".xml": "alto", ".text": "txt"}
 _LONG_AGO_S = 946_684_800
 """2000-01-01: a file that old is complete at first sight."""
 
@@ -65,9 +66,27 @@ def _with_formats(arguments: argparse.Namespace, settings: Settings) -> Settings
 
 
 def _format_of(output: str | None) -> list[str]:
-    """What the name of the output says of its format, if anything."""
-    ending = os.path.splitext(output or "")[1][1:].lower()
-    return [ending] if ending in FORMATS else []
+    """What the name of the output says of its format, if it has an ending. Raises UsageError for an unknown one: the
+    file would be something else than its name says."""
+    name = os.path.basename(output or "").lower()
+    ending = max(filter(name.endswith, _endings()), key=len, default=None)
+    if ending is not None:
+        return [_endings()[ending]]
+    unknown = os.path.splitext(name)[1]
+    if unknown:
+        raise UsageError(
+            f"{output}: what is to be written into a {unknown}?",
+            hint=f"add --format FORMAT ({', '.join(FORMATS)}), or name it as one of them",
+        )
+    return []
+
+
+def _endings() -> dict[str, str]:
+    """The format of each ending that is known: our own, and what the world calls them."""
+    from ocrd.pipeline.writer import target_of
+
+    ours = {os.fsdecode(target_of(b"", one)): one for one in FORMATS}
+    return _OTHER_ENDINGS | {f".{one}": one for one in FORMATS} | ours
 
 
 def _private(settings: Settings) -> Settings:

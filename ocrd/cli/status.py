@@ -128,7 +128,7 @@ def _empty(state: str, *, alive: bool) -> dict[str, Any]:
 
 def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, now: float) -> dict[str, Any]:
     if not alive:
-        ended = {"alive": False, "pid": None, "inboxes": [], "last_seen": beat_at}
+        ended: dict[str, Any] = {"alive": False, "pid": None, "inboxes": [], "last_seen": beat_at}
         return ended | problems.of(heartbeat)
     return {
         "alive": True,

@@ -124,6 +124,7 @@ def test_a_file_of_any_name_is_read_into_any_file(folder: Folder) -> None:
             "do not go into one",
         ),
         (["--once", "letter_en.jpg", "-o", "-", "--format", "pdf", "--format", "txt"], 2, "several formats"),
+        (["--once", "letter_en.jpg", "-o", "out.docx"], 2, "--format FORMAT"),
         (["--once", "letter_en.jpg", "--engine", "vllm"], 78, "base_url"),
         (["--once", "letter_en.jpg", "--format", "doc"], 2, "invalid choice"),
     ],
@@ -134,6 +135,29 @@ def test_a_command_line_that_cannot_be_meant_is_refused_before_any_work(
     folder.add("letter_en.jpg")
     assert said in folder.run(*arguments, code=code).stderr.decode()
     assert folder.names() == {"letter_en.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "has"),
+    [
+        ("x.alto.xml", b"<alto"),
+        ("x.XML", b"<alto"),
+        ("x.html", b'class="ocr_page"'),
+        ("x.json", b'"schema": 1'),
+    ],
+)
+def test_the_ending_of_the_output_says_what_it_is(folder: Folder, name: str, has: bytes) -> None:
+    folder.add("report_3_pages.pdf")
+    folder.run("--once", "report_3_pages.pdf", "--pages", "1", "-o", name)
+    assert has in (folder.path / name).read_bytes()[:4000]
+
+
+def test_an_output_without_an_ending_is_text_and_a_format_goes_before_any(folder: Folder) -> None:
+    folder.add("letter_en.jpg")
+    folder.run("--once", "letter_en.jpg", "-o", "2024")
+    assert b"Dear" in (folder.path / "2024").read_bytes()
+    folder.run("--once", "letter_en.jpg", "-o", "x.docx", "--format", "json")
+    assert (folder.path / "x.docx").read_bytes().startswith(b"{")
 
 
 def test_an_inbox_is_not_needed_and_its_daemon_not_disturbed(folder: Folder) -> None:
