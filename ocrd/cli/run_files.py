@@ -17,9 +17,11 @@ from typing import Any, Self
 
 from ocrd.cli import delivery
 from ocrd.cli.common import clean, is_terminal
-from ocrd.domain.errors import ConfigError, UsageError
+from ocrd.domain.errors import ConfigError, ReasonCode, UsageError, hint_of
+from ocrd.domain.jobs import PageState
 from ocrd.host import files
 from ocrd.settings import FORMATS, InboxSettings, Settings
+from ocrd.store import snapshot
 
 _OTHER_ENDINGS = {".markdown": "md", ".html": "hocr", ".htm": "hocr", ".xml": "alto", ".text": "txt"}
 _LONG_AGO_S = 946_684_800
@@ -178,15 +180,13 @@ class PrivateRun:
 
 def deliver(arguments: argparse.Namespace, run: PrivateRun) -> bool:
     """Hand out what was read and say what was not; whether all documents are done and all outputs written."""
-    from ocrd.store import snapshot
-
     complete = True
     with snapshot.opened(run.state) as connection:
         for number, work in enumerate(run.works):
             job = None if connection is None else snapshot.job_of_path(connection, work.copy)
             outputs = [] if connection is None or job is None else snapshot.outputs(connection, job["id"])
             complete = _deliver_one(arguments, work, outputs, is_first=number == 0) and complete
-            complete = _is_done(work, job) and complete
+            complete = _is_done(work, job, _remedy(connection, job)) and complete
     return complete
 
 
@@ -224,19 +224,28 @@ def _print(made: bytes, *, after_another: bool) -> None:
         sys.stdout.buffer.flush()
 
 
-def _is_done(work: Work, job: dict[str, Any] | None) -> bool:
+def _remedy(connection: snapshot.Connection | None, job: dict[str, Any] | None) -> str:
+    """What to do about a document that is not done: about its first page without text, if there are several reasons."""
+    if connection is None or job is None or not job["reason_code"]:
+        return ""
+    codes = [job["reason_code"]]
+    if codes == [ReasonCode.PAGES_FAILED]:
+        pages = snapshot.pages(connection, job["id"])
+        codes = [page["reason_code"] for page in pages if page["state"] == PageState.FAILED]
+    return hint_of(codes[0], again="ocrd run --once again") if codes else ""
+
+
+def _is_done(work: Work, job: dict[str, Any] | None, remedy: str) -> bool:
     """Whether all of a document was read; if not, say why not."""
     if job is None:
-        _complain(
-            f"{work.named}: it is no document that ocrd reads", "ocrd doctor; README.md has the formats"
-        )
+        _complain(f"{work.named}: it is no document that ocrd reads", hint_of(ReasonCode.UNSUPPORTED_TYPE))
     elif not job["finished_at"]:
         _complain(f"{work.named}: the reading was broken off", "ocrd run --once again")
     elif job["state"] != "done":
-        _complain(f"{work.named}: {job['state']} ({job['reason_code']}): {job['reason']}", "docs/errors.md")
+        _complain(f"{work.named}: {job['state']} ({job['reason_code']}): {job['reason']}", remedy)
     return job is not None and job["state"] == "done"
 
 
 def _complain(text: str, hint: str) -> None:
     sys.stdout.flush()
-    print(f"ocrd: {clean(text)}\n      → {clean(hint)}", file=sys.stderr)
+    print(f"ocrd: {clean(text)}" + (f"\n      → {clean(hint)}" if hint else ""), file=sys.stderr)

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, cleaned, find_state, job_number, print_json
-from ocrd.domain.errors import ExitCode, UsageError
+from ocrd.domain.errors import ExitCode, ReasonCode, UsageError, hint_of
+from ocrd.domain.jobs import PageState
 from ocrd.store import snapshot
 
 SCHEMA = "ocrd.show/1"
@@ -48,7 +49,7 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
             job["page_list"] = [{**page, **remarks[page["number"]]} for page in job["page_list"]]
         job["outputs"] = snapshot.outputs(connection, job["id"])
     if arguments.json:
-        print_json({"schema": SCHEMA, **job})
+        print_json({"schema": SCHEMA, **job, "hints": _hints(job)})
     else:
         print("\n".join(_to_lines(cleaned(job))))
     return ExitCode.OK
@@ -78,6 +79,8 @@ def _to_lines(job: dict[str, Any]) -> Iterator[str]:
     yield f"state      {job['state']}" + (f" ({job['reason_code']})" if job["reason_code"] else "")
     if job["reason"]:
         yield f"reason     {job['reason']}"
+    for hint in _hints(job):
+        yield f"           → {hint}"
     yield f"content    {job['media_type'] or 'unknown'}, revision {job['revision']}"
     yield f"pages      {job['pages_done']} of {job['pages']} read"
     yield f"taken in   {_moment(job['created_at'])}"
@@ -89,6 +92,13 @@ def _to_lines(job: dict[str, Any]) -> Iterator[str]:
         yield f"page {page['number']:>5}  {page['state']:<9} {page['verdict']:<8} {page['reason']}".rstrip()
         for attempt in page["attempts"]:
             yield f"           {_attempt_line(attempt)}"
+
+
+def _hints(job: dict[str, Any]) -> list[str]:
+    """What to do about the document, and about its pages without text, each once."""
+    failed = [page["reason_code"] for page in job["page_list"] if page["state"] == PageState.FAILED]
+    codes = [code for code in (job["reason_code"], *failed) if code != ReasonCode.PAGES_FAILED]
+    return list(filter(None, dict.fromkeys(map(hint_of, codes))))
 
 
 def _attempt_line(attempt: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ocrd.cli import problems
 from ocrd.cli.common import Subparsers, add_command, cleaned, find_state, in_words, print_json
-from ocrd.domain.errors import ExitCode
+from ocrd.domain.errors import ExitCode, hint_of
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.host import files, runtime
 from ocrd.store import snapshot
@@ -99,6 +99,7 @@ def read(state: str) -> dict[str, Any]:
         "vram": (heartbeat.get("vram") if alive else None) or _NO_VRAM,
         "errors": [
             {key: error[key] for key in ("id", "path", "state", "reason_code", "reason", "finished_at")}
+            | {"hint": hint_of(error["reason_code"])}
             for error in errors
         ],
     }
@@ -175,6 +176,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         for error in status["errors"]:
             yield f"  {error['path']}: {error['state']} ({error['reason_code']})"
             yield f"      {error['reason']}"
+            if error["hint"]:
+                yield f"      → {error['hint']}"
 
 
 def _model_lines(status: dict[str, Any]) -> Iterator[str]:

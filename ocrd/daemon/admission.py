@@ -68,7 +68,6 @@ class Admission:
             raise InputRejected(
                 ReasonCode.PAGES_NOT_THERE,
                 f"only some pages are to be read, and it has none of them: it ends with page {pages}",
-                hint="change pages in .ocrd.toml or [inbox] pages, or --pages; then: ocrd retry",
             )
         return numbers
 

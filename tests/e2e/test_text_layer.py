@@ -40,6 +40,9 @@ def test_a_password_that_is_written_down_later_makes_a_retry_work(ocrd: Ocrd) ->
     assert ocrd.run_once().returncode != 0
     rejected = ocrd.show("locked.pdf")
     assert (rejected["state"], rejected["reason_code"]) == ("rejected", "encrypted")
+    assert rejected["hints"] == [error["hint"] for error in ocrd.status()["errors"]]
+    for command in (("show", str(ocrd.inbox / "locked.pdf")), ("status",)):
+        assert "→ write the password into a file beside it" in ocrd.command(*command).stdout
 
     beside = ocrd.inbox / "locked.pdf.password"
     beside.write_text("canary-4d2\n")

@@ -190,6 +190,8 @@ def test_only_the_pages_that_are_named_are_printed(folder: Folder) -> None:
 def test_a_password_that_lies_beside_the_file_opens_it(folder: Folder) -> None:
     pytest.importorskip("pikepdf", reason="needs the extra `pdf`; script/setup --test installs it")
     folder.add("encrypted.pdf")
-    assert b"password" in folder.run("--once", "encrypted.pdf", "-o", "-", code=1).stderr
+    refused = folder.run("--once", "encrypted.pdf", "-o", "-", code=1).stderr.decode()
+    assert "→ write the password into a file beside it" in refused
+    assert "then: ocrd run --once again" in refused, "there is no job that could be retried"
     (folder.path / "encrypted.pdf.password").write_text("lantern\n")
     assert folder.run("--once", "encrypted.pdf", "-o", "-").stdout.strip()
