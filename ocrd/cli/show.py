@@ -85,7 +85,7 @@ def _to_lines(job: dict[str, Any]) -> Iterator[str]:
     yield f"pages      {job['pages_done']} of {job['pages']} read"
     yield f"taken in   {_moment(job['created_at'])}"
     if job["finished_at"]:
-        yield f"finished   {_moment(job['finished_at'])}, after {job['seconds']:g} s of work"
+        yield f"finished   {_moment(job['finished_at'])}, its pages took {job['seconds']:g} s"
     for output in job["outputs"]:
         yield f"{output['format']:<10} {output['path']}"
     for page in job["page_list"]:
