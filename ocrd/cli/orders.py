@@ -138,10 +138,12 @@ def send_order(
 
 def _carry_out(stores: Any, number: int, settings: Settings) -> dict[str, Any]:
     from ocrd.daemon.build import find_folders, fingerprints
+    from ocrd.daemon.engines import choose_engine
     from ocrd.daemon.orders import Orders
 
     roots = [os.path.realpath(os.fsencode(os.path.expanduser(path))) for path in settings.inbox.paths]
-    fingerprint_of = fingerprints(settings, find_folders(settings, roots))
+    kind, _ = choose_engine(settings)
+    fingerprint_of = fingerprints(settings, find_folders(settings, roots, kind))
     Orders(stores.commands, stores.documents, None, fingerprint_of=fingerprint_of).carry_out_waiting()
     answer: dict[str, Any] = stores.commands.answer_of(number)
     return answer

@@ -75,6 +75,10 @@ class Admission:
         """The languages of a file whose folder has its own."""
         return self._folders.of(path).languages
 
+    def engine_of(self, path: bytes) -> str | None:
+        """The engine of a file whose folder asks for one."""
+        return self._folders.of(path).engine
+
     def _arrival(
         self,
         inbox: str,
