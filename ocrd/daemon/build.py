@@ -147,7 +147,7 @@ def fingerprint(settings: Settings) -> str:
         "engine": settings.engine.kind,
         "dpi": settings.raster.dpi,
         "min_dpi": settings.raster.min_dpi,
-        "text_layer": settings.engine.text_layer,
+        "text_layer": settings.engine.layers_taken,
     }
     text = json.dumps(shaping, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]

@@ -151,3 +151,11 @@ def test_a_folder_may_ask_for_what_reads_here(tmp_path: Path, kind: str, offered
         said = folders.of(os.fsencode(tmp_path / engine / "scan.pdf")).engine
         assert said == (engine if engine in offered else None)
     assert len(folders.problems) == 4 - len(offered)
+
+
+def test_the_two_names_for_no_text_layers_make_one_fingerprint() -> None:
+    off, force, auto = (
+        fingerprint(Settings().with_value("engine", "text_layer", mode, "a test"))
+        for mode in ("off", "force", "auto")
+    )
+    assert off == force != auto
