@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, job_number, load_settings
-from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater, UsageError
+from ocrd.domain.errors import ExitCode, OcrdError, StoreError, TryAgainLater, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
 
@@ -105,7 +105,7 @@ def send_order(
     *,
     patience_s: float = ANSWER_TIMEOUT_S,
 ) -> ExitCode:
-    """Leave an order, have it carried out, and print the answer."""
+    """Leave an order, have it carried out, and print the answer. Raises OcrdError if it could not be."""
     state = find_state(arguments)
 
     from ocrd.daemon.build import open_stores
@@ -132,8 +132,12 @@ def send_order(
     finally:
         if lock is not None:
             os.close(lock)
+    if answer.get("unknown"):
+        raise UsageError(f"{answer['message']} in {state}", hint="ocrd jobs")
+    if not answer["ok"]:
+        raise OcrdError(answer["message"])
     print(clean(answer["message"]))
-    return ExitCode.OK if answer["ok"] else ExitCode.FAILED
+    return ExitCode.OK
 
 
 def _carry_out(stores: Any, number: int, settings: Settings) -> dict[str, Any]:

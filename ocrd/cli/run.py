@@ -39,6 +39,7 @@ once. Either way, and after a crash, the next start goes on at the next page.
   ocrd run --inbox ~/scans              watch a folder, until Ctrl-C
   ocrd run --once --inbox ~/scans       work it off, then end
   ocrd run --once letter.pdf -o -       print the text of one file
+  cat scan.pdf | ocrd run --once - -o - the same from standard input
 exit codes: 0 all well · 1 a document is not done (--once), or a thread died ·
   2 usage · 69 an engine is missing · 75 another ocrd is at work · 78 settings
 """
@@ -53,7 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help="with --once: only these files, wherever they are. They are read in a private folder (TMPDIR) and are no "
+        help="with --once: only these files, wherever they are (-: standard input). They are read in a private folder (TMPDIR) and are no "
         "jobs: their text goes beside them, or where -o says. No model server is started for them",
     )
     parser.add_argument(

@@ -24,6 +24,8 @@ from ocrd.settings import FORMATS, InboxSettings, Settings
 from ocrd.store import snapshot
 
 _OTHER_ENDINGS = {".markdown": "md", ".html": "hocr", ".htm": "hocr", ".xml": "alto", ".text": "txt"}
+STDIN = "-"
+"""Stands for standard input; a file of this name is `./-`."""
 _LONG_AGO_S = 946_684_800
 """2000-01-01: a file that old is complete at first sight."""
 
@@ -46,9 +48,18 @@ def check(arguments: argparse.Namespace, settings: Settings) -> Settings:
     for named in arguments.files:
         if os.path.isdir(named):
             raise UsageError(f"{named} is a folder", hint=f"ocrd run --once --inbox {named}")
-        if files.stat_regular(os.fsencode(os.path.realpath(named))) is None:
+        if named == STDIN:
+            _check_stdin(arguments)
+        elif files.stat_regular(os.fsencode(os.path.realpath(named))) is None:
             raise UsageError(f"there is no file {named}", hint="name a file")
     return _with_formats(arguments, _private(settings))
+
+
+def _check_stdin(arguments: argparse.Namespace) -> None:
+    if arguments.output is None:
+        raise UsageError("nothing stands beside standard input", hint=f"-o {delivery.STDOUT}, or -o FILE")
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal", hint="ocrd run --once - -o - < FILE")
 
 
 def _with_formats(arguments: argparse.Namespace, settings: Settings) -> Settings:
@@ -165,15 +176,19 @@ class PrivateRun:
         from ocrd.pipeline.unlocking import SIDECAR
 
         path = os.fsencode(named)
-        name = os.path.basename(path)
+        name = b"document" if named == STDIN else os.path.basename(path)
         if Patterns(DEFAULT_IGNORES).match(name):  # an inbox passes such names over; here the file was named
             name = b"document"
         folder = os.path.join(self.root, b"%06d" % number)
         os.makedirs(folder, mode=0o700)
         copy = os.path.join(folder, name)
-        shutil.copyfile(path, copy)
+        if named == STDIN:
+            with open(copy, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        else:
+            shutil.copyfile(path, copy)
         os.utime(copy, (_LONG_AGO_S, _LONG_AGO_S))
-        if files.stat_regular(path + SIDECAR) is not None:
+        if named != STDIN and files.stat_regular(path + SIDECAR) is not None:
             shutil.copyfile(path + SIDECAR, copy + SIDECAR)
         return Work(named, path, copy)
 

@@ -11,6 +11,7 @@ from typing import Any
 from ocrd.cli.common import Subparsers, add_command, clean, cleaned, find_state, job_number, print_json
 from ocrd.domain.errors import ExitCode, ReasonCode, UsageError, hint_of
 from ocrd.domain.jobs import PageState
+from ocrd.host import files
 from ocrd.store import snapshot
 
 SCHEMA = "ocrd.show/1"
@@ -18,7 +19,8 @@ SCHEMA = "ocrd.show/1"
 
 _MORE = """\
 A number is that of a job (`ocrd jobs`); a file whose name is a number is named
-with its folder: ./7. Exit code 2 if there is no such document.
+with its folder: ./7. A file that was moved away ([after]) is found by its old
+path too. Exit code 2 if there is no such document.
 """
 
 
@@ -27,7 +29,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers, "show", "show one document with its pages and attempts", handle, has_json=True, more=_MORE
     )
-    parser.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
+    parser.add_argument(
+        "job",
+        metavar="JOB|PATH",
+        help="the number of a job, or the path of its file or of one of its outputs",
+    )
     parser.add_argument(
         "--text", action="store_true", help="print its text as far as it is read, and nothing else"
     )
@@ -56,12 +62,19 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
 
 
 def find(connection: snapshot.Connection, named: str) -> dict[str, Any] | None:
-    """A document by number or path; a file whose name is a number is named with its folder (`./7`)."""
+    """A document by number or path; a file whose name is a number is named with its folder (`./7`). By the path of one
+    of its outputs too, and by that from which it was moved away (`moved_from`)."""
     number = job_number(named)
     if number is not None:
         return snapshot.job(connection, number)
     absolute = os.path.join(os.path.realpath(os.path.dirname(named) or "."), os.path.basename(named))
-    return snapshot.job_of_path(connection, os.fsencode(absolute))
+    path = os.fsencode(absolute)
+    found = snapshot.job_of_path(connection, path) or snapshot.job_of_output(connection, path)
+    if found is None:
+        found = snapshot.job_moved_from(connection, files.display_name(path))
+        if found is not None:
+            found["moved_from"] = absolute
+    return found
 
 
 def _print_text(connection: snapshot.Connection, document_id: int) -> None:
@@ -76,6 +89,8 @@ def _print_text(connection: snapshot.Connection, document_id: int) -> None:
 
 def _to_lines(job: dict[str, Any]) -> Iterator[str]:
     yield f"document {job['id']}: {job['path']}"
+    if "moved_from" in job:
+        yield f"moved      from {job['moved_from']}"
     yield f"state      {job['state']}" + (f" ({job['reason_code']})" if job["reason_code"] else "")
     if job["reason"]:
         yield f"reason     {job['reason']}"
@@ -102,16 +117,12 @@ def _hints(job: dict[str, Any]) -> list[str]:
 
 
 def _attempt_line(attempt: dict[str, Any]) -> str:
-    parts = [
-        f"{attempt['number']}. {attempt['engine']}",
-        attempt["model_revision"],
-        attempt["prompt_mode"],
-        f"{attempt['seconds']:.2f} s",
-    ]
+    names = dict.fromkeys(attempt[key] for key in ("engine", "model_revision", "prompt_mode"))
+    parts = [*names, f"{attempt['seconds']:.2f} s"]
     if attempt["dpi"]:
         parts.append(f"{attempt['dpi']:g} DPI")
     parts.append(attempt["verdict"])
-    line = ", ".join(part for part in parts if part)
+    line = f"{attempt['number']}. " + ", ".join(part for part in parts if part)
     return f"{line}: {attempt['reason']}" if attempt["reason"] else line
 
 

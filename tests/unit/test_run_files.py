@@ -36,12 +36,13 @@ class Folder:
     def names(self) -> set[str]:
         return set(os.listdir(self.path))
 
-    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *arguments: str, code: int = 0, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             [sys.executable, "-m", "ocrd", "run", *arguments],
             env=self.env,
             cwd=self.path,
             capture_output=True,
+            input=given,
             timeout=120,
             check=False,
         )
@@ -125,6 +126,7 @@ def test_a_file_of_any_name_is_read_into_any_file(folder: Folder) -> None:
         ),
         (["--once", "letter_en.jpg", "-o", "-", "--format", "pdf", "--format", "txt"], 2, "several formats"),
         (["--once", "letter_en.jpg", "-o", "out.docx"], 2, "--format FORMAT"),
+        (["--once", "-"], 2, "beside standard input"),
         (["--once", "letter_en.jpg", "--engine", "vllm"], 78, "base_url"),
         (["--once", "letter_en.jpg", "--format", "doc"], 2, "invalid choice"),
     ],
@@ -195,3 +197,10 @@ def test_a_password_that_lies_beside_the_file_opens_it(folder: Folder) -> None:
     assert "then: ocrd run --once again" in refused, "there is no job that could be retried"
     (folder.path / "encrypted.pdf.password").write_text("lantern\n")
     assert folder.run("--once", "encrypted.pdf", "-o", "-").stdout.strip()
+
+
+def test_a_document_comes_from_standard_input(folder: Folder) -> None:
+    letter = (SAMPLES / "letter_en.jpg").read_bytes()
+    assert b"Dear" in folder.run("--once", "-", "-o", "-", given=letter).stdout
+    assert b"- " in folder.run("--once", "-", "-o", "-", given=b"%PDF-1.4\n", code=1).stderr
+    assert folder.names() == set()
