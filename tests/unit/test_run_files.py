@@ -202,5 +202,5 @@ def test_a_password_that_lies_beside_the_file_opens_it(folder: Folder) -> None:
 def test_a_document_comes_from_standard_input(folder: Folder) -> None:
     letter = (SAMPLES / "letter_en.jpg").read_bytes()
     assert b"Dear" in folder.run("--once", "-", "-o", "-", given=letter).stdout
-    assert b"- " in folder.run("--once", "-", "-o", "-", given=b"%PDF-1.4\n", code=1).stderr
+    assert b"-: rejected" in folder.run("--once", "-", "-o", "-", given=b"%PDF-1.4\n", code=1).stderr
     assert folder.names() == set()
