@@ -35,6 +35,7 @@ _QUERIES = {
     "a phrase": ["договор аренда"],
     "a beginning": ["догов*"],
     "a word of every page": [_COMMON],
+    "a beginning of one letter": ["п*"],
 }
 
 

@@ -99,8 +99,8 @@ class EngineSettings:
     text_layer: str = _option(
         "auto",
         "Text that PDF pages bring along: `auto` takes it where it is sound, `redo` not if an earlier OCR made it, `skip` "
-        "takes any, `off` none: all pages are read.",
-        choices=("auto", "redo", "skip", "off"),
+        "takes any, `off` or `force` none: all pages are read.",
+        choices=("auto", "redo", "skip", "off", "force"),
     )
     tessdata: str = _option("", "Folder of the *.traineddata files; empty: the system's.")
     page_timeout_s: float = _option(120.0, "A page that takes longer is given up.", low=1)
@@ -109,6 +109,11 @@ class EngineSettings:
         "With `auto`: pages wait so many seconds for a server that is down, then the embedded engine reads them.",
         low=0,
     )
+
+    @property
+    def layers_taken(self) -> str:
+        """`text_layer` with one name for each thing that it can mean."""
+        return "off" if self.text_layer == "force" else self.text_layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,14 +53,16 @@ def _write_csv(file: TextIO, jobs: Iterable[Job], tidy: Tidy) -> None:
     writer = csv.DictWriter(file, snapshot.EXPORT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for job in jobs:
-        row = job | {key: _iso(job[key]) for key in _TIMES}
+        row = job | {key: _iso(job[key]) for key in _TIMES} | {"current": str(job["current"]).lower()}
         writer.writerow(
             {key: _no_formula(tidy(value)) if isinstance(value, str) else value for key, value in row.items()}
         )
 
 
 def _write_jsonl(file: TextIO, jobs: Iterable[Job], tidy: Tidy) -> None:
-    file.writelines(tidy(json.dumps(job, ensure_ascii=False)) + "\n" for job in jobs)
+    for job in jobs:
+        row = {key: job[key] for key in snapshot.EXPORT_COLUMNS}
+        file.write(tidy(json.dumps(row, ensure_ascii=False)) + "\n")
 
 
 _WRITERS: dict[str, Callable[[TextIO, Iterable[Job], Tidy], None]] = {

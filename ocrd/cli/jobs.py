@@ -20,7 +20,7 @@ A document is queued, running, then one of:
   failed     no page could be read; `ocrd retry` tries again
   rejected   it can never be read as it is: damaged, encrypted, unsupported
   cancelled  by `ocrd cancel`, or its file went away
-What each reason means: docs/errors.md.
+`ocrd show FILE` says what to do about it.
 """
 
 

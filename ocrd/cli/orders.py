@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, job_number, load_settings
-from ocrd.domain.errors import ExitCode, StoreError, TryAgainLater, UsageError
+from ocrd.domain.errors import ExitCode, OcrdError, StoreError, TryAgainLater, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
 
@@ -105,7 +105,7 @@ def send_order(
     *,
     patience_s: float = ANSWER_TIMEOUT_S,
 ) -> ExitCode:
-    """Leave an order, have it carried out, and print the answer."""
+    """Leave an order, have it carried out, and print the answer. Raises OcrdError if it could not be."""
     state = find_state(arguments)
 
     from ocrd.daemon.build import open_stores
@@ -132,16 +132,22 @@ def send_order(
     finally:
         if lock is not None:
             os.close(lock)
+    if answer.get("unknown"):
+        raise UsageError(f"{answer['message']} in {state}", hint="ocrd jobs")
+    if not answer["ok"]:
+        raise OcrdError(answer["message"])
     print(clean(answer["message"]))
-    return ExitCode.OK if answer["ok"] else ExitCode.FAILED
+    return ExitCode.OK
 
 
 def _carry_out(stores: Any, number: int, settings: Settings) -> dict[str, Any]:
     from ocrd.daemon.build import find_folders, fingerprints
+    from ocrd.daemon.engines import choose_engine
     from ocrd.daemon.orders import Orders
 
     roots = [os.path.realpath(os.fsencode(os.path.expanduser(path))) for path in settings.inbox.paths]
-    fingerprint_of = fingerprints(settings, find_folders(settings, roots))
+    kind, _ = choose_engine(settings)
+    fingerprint_of = fingerprints(settings, find_folders(settings, roots, kind))
     Orders(stores.commands, stores.documents, None, fingerprint_of=fingerprint_of).carry_out_waiting()
     answer: dict[str, Any] = stores.commands.answer_of(number)
     return answer

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ocrd.cli import problems
 from ocrd.cli.bars import Bar
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
 from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode, UsageError
@@ -38,6 +39,7 @@ once. Either way, and after a crash, the next start goes on at the next page.
   ocrd run --inbox ~/scans              watch a folder, until Ctrl-C
   ocrd run --once --inbox ~/scans       work it off, then end
   ocrd run --once letter.pdf -o -       print the text of one file
+  cat scan.pdf | ocrd run --once - -o - the same from standard input
 exit codes: 0 all well · 1 a document is not done (--once), or a thread died ·
   2 usage · 69 an engine is missing · 75 another ocrd is at work · 78 settings
 """
@@ -52,7 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help="with --once: only these files, wherever they are. They are read in a private folder (TMPDIR) and are no "
+        help="with --once: only these files, wherever they are (-: standard input). They are read in a private folder (TMPDIR) and are no "
         "jobs: their text goes beside them, or where -o says. No model server is started for them",
     )
     parser.add_argument(
@@ -158,7 +160,7 @@ def _run(
     show_bar = arguments.once and bar.shown
 
     def configure_logs(settings: Settings) -> None:
-        # Log lines would tear the progress bar up; what was rejected stands in the table at the end.
+        # Log lines would tear the progress bar up; what was rejected, and what else was wrong, is told at the end.
         logs.configure(
             level="error" if show_bar else settings.log.level,
             output_format=settings.log.format,
@@ -243,9 +245,12 @@ def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:
         listed = [job for job in listed if job["reason_code"] not in _GONE]
         worked = [job for job in listed if (job["finished_at"] or 0) >= began]
         firsts = {job["id"]: snapshot.first_line(connection, job["id"]) for job in worked}
+        heartbeat, _ = snapshot.fact(connection, "heartbeat") or ({}, None)
     failed = [job for job in listed if job["state"] != "done"]
     _print_table(worked, firsts)
     _print_counts(listed, worked, failed)
+    for line in problems.to_lines(heartbeat):  # while the bar was shown, the log was not
+        print(clean(line))
     return bool(failed)
 
 

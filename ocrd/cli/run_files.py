@@ -18,11 +18,17 @@ from typing import Any, Self
 
 from ocrd.cli import delivery
 from ocrd.cli.common import clean, is_terminal
-from ocrd.domain.errors import ConfigError, OcrdError, UsageError
+from ocrd.domain.errors import ConfigError, OcrdError, ReasonCode, UsageError, hint_of
+from ocrd.domain.jobs import PageState
 from ocrd.host import files
 from ocrd.settings import FORMATS, InboxSettings, Settings
+from ocrd.store import snapshot
 
+_CHUNK = 1 << 20
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
+_OTHER_ENDINGS = {".markdown": "md", ".html": "hocr", ".htm": "hocr", ".xml": "alto", ".text": "txt"}
+STDIN = "-"
+"""Stands for standard input; a file of this name is `./-`."""
 _LONG_AGO_S = 946_684_800
 """2000-01-01: a file that old is complete at first sight."""
 
@@ -45,9 +51,18 @@ def check(arguments: argparse.Namespace, settings: Settings) -> Settings:
     for named in arguments.files:
         if os.path.isdir(named):
             raise UsageError(f"{named} is a folder", hint=f"ocrd run --once --inbox {named}")
-        if files.stat_regular(os.fsencode(os.path.realpath(named))) is None:
+        if named == STDIN:
+            _check_stdin(arguments)
+        elif files.stat_regular(os.fsencode(os.path.realpath(named))) is None:
             raise UsageError(f"there is no file {named}", hint="name a file")
     return _with_formats(arguments, _private(settings))
+
+
+def _check_stdin(arguments: argparse.Namespace) -> None:
+    if arguments.output is None:
+        raise UsageError("nothing stands beside standard input", hint=f"-o {delivery.STDOUT}, or -o FILE")
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal", hint="ocrd run --once - -o - < FILE")
 
 
 def _with_formats(arguments: argparse.Namespace, settings: Settings) -> Settings:
@@ -67,9 +82,27 @@ def _with_formats(arguments: argparse.Namespace, settings: Settings) -> Settings
 
 
 def _format_of(output: str | None) -> list[str]:
-    """What the name of the output says of its format, if anything."""
-    ending = os.path.splitext(output or "")[1][1:].lower()
-    return [ending] if ending in FORMATS else []
+    """What the name of the output says of its format, if it has an ending. Raises UsageError for an unknown one: the
+    file would be something else than its name says."""
+    name = os.path.basename(output or "").lower()
+    ending = max(filter(name.endswith, _endings()), key=len, default=None)
+    if ending is not None:
+        return [_endings()[ending]]
+    unknown = os.path.splitext(name)[1]
+    if unknown:
+        raise UsageError(
+            f"{output}: what is to be written into a {unknown}?",
+            hint=f"add --format FORMAT ({', '.join(FORMATS)}), or name it as one of them",
+        )
+    return []
+
+
+def _endings() -> dict[str, str]:
+    """The format of each ending that is known: our own, and what the world calls them."""
+    from ocrd.pipeline.writer import target_of
+
+    ours = {os.fsdecode(target_of(b"", one)): one for one in FORMATS}
+    return _OTHER_ENDINGS | {f".{one}": one for one in FORMATS} | ours
 
 
 def _private(settings: Settings) -> Settings:
@@ -153,15 +186,18 @@ class PrivateRun:
         from ocrd.pipeline.unlocking import SIDECAR
 
         path = os.fsencode(named)
-        name = os.path.basename(path)
+        name = b"document" if named == STDIN else os.path.basename(path)
         if Patterns(DEFAULT_IGNORES).match(name):  # an inbox passes such names over; here the file was named
             name = b"document"
         folder = os.path.join(self.root, b"%06d" % number)
         os.makedirs(folder, mode=0o700)
         copy = os.path.join(folder, name)
-        self._copy_content(path, copy)
+        if named == STDIN:
+            self._copy_stdin(copy)
+        else:
+            self._copy_content(path, copy)
         os.utime(copy, (_LONG_AGO_S, _LONG_AGO_S))
-        if files.stat_regular(path + SIDECAR) is not None:
+        if named != STDIN and files.stat_regular(path + SIDECAR) is not None:
             shutil.copyfile(path + SIDECAR, copy + SIDECAR)
         return Work(named, path, copy)
 
@@ -177,18 +213,23 @@ class PrivateRun:
             target.write(source.read(HEAD_BYTES))
             target.truncate(size)
 
+    def _copy_stdin(self, copy: bytes) -> None:
+        """No more of it than intake needs to say that it is too large."""
+        left = self._max_bytes + 1
+        with open(copy, "wb") as target:
+            while left and (chunk := sys.stdin.buffer.read(min(left, _CHUNK))):
+                left -= target.write(chunk)
+
 
 def deliver(arguments: argparse.Namespace, run: PrivateRun) -> bool:
     """Hand out what was read and say what was not; whether all documents are done and all outputs written."""
-    from ocrd.store import snapshot
-
     complete = True
     with snapshot.opened(run.state) as connection:
         for number, work in enumerate(run.works):
             job = None if connection is None else snapshot.job_of_path(connection, work.copy)
             outputs = [] if connection is None or job is None else snapshot.outputs(connection, job["id"])
             complete = _deliver_one(arguments, work, outputs, is_first=number == 0) and complete
-            complete = _is_done(work, job) and complete
+            complete = _is_done(work, job, _remedy(connection, job)) and complete
     return complete
 
 
@@ -226,19 +267,28 @@ def _print(made: bytes, *, after_another: bool) -> None:
         sys.stdout.buffer.flush()
 
 
-def _is_done(work: Work, job: dict[str, Any] | None) -> bool:
+def _remedy(connection: snapshot.Connection | None, job: dict[str, Any] | None) -> str:
+    """What to do about a document that is not done: about its first page without text, if there are several reasons."""
+    if connection is None or job is None or not job["reason_code"]:
+        return ""
+    codes = [job["reason_code"]]
+    if codes == [ReasonCode.PAGES_FAILED]:
+        pages = snapshot.pages(connection, job["id"])
+        codes = [page["reason_code"] for page in pages if page["state"] == PageState.FAILED]
+    return hint_of(codes[0], again="ocrd run --once again") if codes else ""
+
+
+def _is_done(work: Work, job: dict[str, Any] | None, remedy: str) -> bool:
     """Whether all of a document was read; if not, say why not."""
     if job is None:
-        _complain(
-            f"{work.named}: it is no document that ocrd reads", "ocrd doctor; README.md has the formats"
-        )
+        _complain(f"{work.named}: it is no document that ocrd reads", hint_of(ReasonCode.UNSUPPORTED_TYPE))
     elif not job["finished_at"]:
         _complain(f"{work.named}: the reading was broken off", "ocrd run --once again")
     elif job["state"] != "done":
-        _complain(f"{work.named}: {job['state']} ({job['reason_code']}): {job['reason']}", "docs/errors.md")
+        _complain(f"{work.named}: {job['state']} ({job['reason_code']}): {job['reason']}", remedy)
     return job is not None and job["state"] == "done"
 
 
 def _complain(text: str, hint: str) -> None:
     sys.stdout.flush()
-    print(f"ocrd: {clean(text)}\n      → {clean(hint)}", file=sys.stderr)
+    print(f"ocrd: {clean(text)}" + (f"\n      → {clean(hint)}" if hint else ""), file=sys.stderr)

@@ -22,11 +22,13 @@ _WIDTH = 160
 _CATCH_UP_S = 0.2
 """So long a search waits for pages that are not in the index yet."""
 _INDEX_PATIENCE_S = 10.0
+_OPERATORS = frozenset({"or", "and", "not"})
 _MARK, _UNMARK = "\x1b[1;31m", "\x1b[0m"
 _MORE = """\
 All words must stand on the page, in any form: `ocrd search договор аренды`
 also finds "договоры об аренде", and `contract` finds "contracts". Capital
 letters and accents do not matter, nor does ё, nor a hyphen at a line's end.
+There are no operators: OR, AND and NOT are words like others.
   "two words"   in one pair of quotes: side by side, in this order
   догов*        a star at the end: any ending
 Pages are found as soon as they are read, also of documents that are not
@@ -140,6 +142,8 @@ def _show(hits: list[Hit], terms: tuple[Term, ...], state: str) -> None:
         print(f"nothing found in the store {clean(state)}")
         if any(len(term.words) > 1 for term in terms):
             print("words in one pair of quotes must stand side by side; try them without")
+        if _OPERATORS & {word for term in terms for word in term.words}:
+            print("there are no operators: OR, AND and NOT are words, and all words must stand on the page")
 
 
 def _painted(part: Part, mark: str, unmark: str) -> str:

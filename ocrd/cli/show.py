@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, cleaned, find_state, job_number, print_json
-from ocrd.domain.errors import ExitCode, UsageError
+from ocrd.domain.errors import ExitCode, ReasonCode, UsageError, hint_of
+from ocrd.domain.jobs import PageState
+from ocrd.host import files
 from ocrd.store import snapshot
 
 SCHEMA = "ocrd.show/1"
@@ -17,7 +19,8 @@ SCHEMA = "ocrd.show/1"
 
 _MORE = """\
 A number is that of a job (`ocrd jobs`); a file whose name is a number is named
-with its folder: ./7. Exit code 2 if there is no such document.
+with its folder: ./7. A file that was moved away ([after]) is found by its old
+path too. Exit code 2 if there is no such document.
 """
 
 
@@ -26,7 +29,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers, "show", "show one document with its pages and attempts", handle, has_json=True, more=_MORE
     )
-    parser.add_argument("job", metavar="JOB|PATH", help="the number of a job, or the path of its file")
+    parser.add_argument(
+        "job",
+        metavar="JOB|PATH",
+        help="the number of a job, or the path of its file or of one of its outputs",
+    )
     parser.add_argument(
         "--text", action="store_true", help="print its text as far as it is read, and nothing else"
     )
@@ -48,19 +55,26 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
             job["page_list"] = [{**page, **remarks[page["number"]]} for page in job["page_list"]]
         job["outputs"] = snapshot.outputs(connection, job["id"])
     if arguments.json:
-        print_json({"schema": SCHEMA, **job})
+        print_json({"schema": SCHEMA, **job, "hints": _hints(job)})
     else:
         print("\n".join(_to_lines(cleaned(job))))
     return ExitCode.OK
 
 
 def find(connection: snapshot.Connection, named: str) -> dict[str, Any] | None:
-    """A document by number or path; a file whose name is a number is named with its folder (`./7`)."""
+    """A document by number or path; a file whose name is a number is named with its folder (`./7`). By the path of one
+    of its outputs too, and by that from which it was moved away (`moved_from`)."""
     number = job_number(named)
     if number is not None:
         return snapshot.job(connection, number)
     absolute = os.path.join(os.path.realpath(os.path.dirname(named) or "."), os.path.basename(named))
-    return snapshot.job_of_path(connection, os.fsencode(absolute))
+    path = os.fsencode(absolute)
+    found = snapshot.job_of_path(connection, path) or snapshot.job_of_output(connection, path)
+    if found is None:
+        found = snapshot.job_moved_from(connection, files.display_name(path))
+        if found is not None:
+            found["moved_from"] = absolute
+    return found
 
 
 def _print_text(connection: snapshot.Connection, document_id: int) -> None:
@@ -75,14 +89,18 @@ def _print_text(connection: snapshot.Connection, document_id: int) -> None:
 
 def _to_lines(job: dict[str, Any]) -> Iterator[str]:
     yield f"document {job['id']}: {job['path']}"
+    if "moved_from" in job:
+        yield f"moved      from {job['moved_from']}"
     yield f"state      {job['state']}" + (f" ({job['reason_code']})" if job["reason_code"] else "")
     if job["reason"]:
         yield f"reason     {job['reason']}"
+    for hint in _hints(job):
+        yield f"           → {hint}"
     yield f"content    {job['media_type'] or 'unknown'}, revision {job['revision']}"
     yield f"pages      {job['pages_done']} of {job['pages']} read"
     yield f"taken in   {_moment(job['created_at'])}"
     if job["finished_at"]:
-        yield f"finished   {_moment(job['finished_at'])}, after {job['seconds']:g} s of work"
+        yield f"finished   {_moment(job['finished_at'])}, its pages took {job['seconds']:g} s"
     for output in job["outputs"]:
         yield f"{output['format']:<10} {output['path']}"
     for page in job["page_list"]:
@@ -91,17 +109,20 @@ def _to_lines(job: dict[str, Any]) -> Iterator[str]:
             yield f"           {_attempt_line(attempt)}"
 
 
+def _hints(job: dict[str, Any]) -> list[str]:
+    """What to do about the document, and about its pages without text, each once."""
+    failed = [page["reason_code"] for page in job["page_list"] if page["state"] == PageState.FAILED]
+    codes = [code for code in (job["reason_code"], *failed) if code != ReasonCode.PAGES_FAILED]
+    return list(filter(None, dict.fromkeys(map(hint_of, codes))))
+
+
 def _attempt_line(attempt: dict[str, Any]) -> str:
-    parts = [
-        f"{attempt['number']}. {attempt['engine']}",
-        attempt["model_revision"],
-        attempt["prompt_mode"],
-        f"{attempt['seconds']:.2f} s",
-    ]
+    names = dict.fromkeys(attempt[key] for key in ("engine", "model_revision", "prompt_mode"))
+    parts = [*names, f"{attempt['seconds']:.2f} s"]
     if attempt["dpi"]:
         parts.append(f"{attempt['dpi']:g} DPI")
     parts.append(attempt["verdict"])
-    line = ", ".join(part for part in parts if part)
+    line = f"{attempt['number']}. " + ", ".join(part for part in parts if part)
     return f"{line}: {attempt['reason']}" if attempt["reason"] else line
 
 

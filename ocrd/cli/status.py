@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ocrd.cli import problems
 from ocrd.cli.common import Subparsers, add_command, cleaned, find_state, in_words, print_json
-from ocrd.domain.errors import ExitCode
+from ocrd.domain.errors import ExitCode, hint_of
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.host import files, runtime
 from ocrd.store import snapshot
@@ -98,6 +99,7 @@ def read(state: str) -> dict[str, Any]:
         "vram": (heartbeat.get("vram") if alive else None) or _NO_VRAM,
         "errors": [
             {key: error[key] for key in ("id", "path", "state", "reason_code", "reason", "finished_at")}
+            | {"hint": hint_of(error["reason_code"])}
             for error in errors
         ],
     }
@@ -127,7 +129,8 @@ def _empty(state: str, *, alive: bool) -> dict[str, Any]:
 
 def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, now: float) -> dict[str, Any]:
     if not alive:
-        return {"alive": False, "pid": None, "inboxes": [], "last_seen": beat_at}
+        ended: dict[str, Any] = {"alive": False, "pid": None, "inboxes": [], "last_seen": beat_at}
+        return ended | problems.of(heartbeat)
     return {
         "alive": True,
         "pid": heartbeat.get("pid"),
@@ -136,9 +139,7 @@ def _daemon(heartbeat: dict[str, Any], beat_at: float | None, *, alive: bool, no
         "heartbeat_age_s": None if beat_at is None else round(now - beat_at, 1),
         "inboxes": heartbeat.get("inboxes", []),
         "restart_for": heartbeat.get("restart_for", []),
-        "folder_problems": heartbeat.get("folder_problems", []),
-        "hook_problem": heartbeat.get("hook_problem", ""),
-        "move_problem": heartbeat.get("move_problem", ""),
+        **problems.of(heartbeat),
     }
 
 
@@ -160,12 +161,7 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"settings   changed, and count after a restart: {changed}"
     for inbox in status["daemon"]["inboxes"]:
         yield f"inbox      {_inbox_line(inbox)}"
-    for problem in status["daemon"].get("folder_problems", []):
-        yield f"folder     NOT AS SET: {problem}"
-    if status["daemon"].get("hook_problem"):
-        yield f"hooks      LAST ONE FAILED: {status['daemon']['hook_problem']}"
-    if status["daemon"].get("move_problem"):
-        yield f"originals  WAIT TO BE MOVED: {status['daemon']['move_problem']}"
+    yield from problems.to_lines(status["daemon"])
     if status["engine"]:
         yield f"engine     {_engine_line(status['engine'])}"
     yield from _model_lines(status)
@@ -180,6 +176,8 @@ def to_lines(status: dict[str, Any]) -> Iterator[str]:
         for error in status["errors"]:
             yield f"  {error['path']}: {error['state']} ({error['reason_code']})"
             yield f"      {error['reason']}"
+            if error["hint"]:
+                yield f"      → {error['hint']}"
 
 
 def _model_lines(status: dict[str, Any]) -> Iterator[str]:

@@ -83,13 +83,16 @@ class Admission:
             raise InputRejected(
                 ReasonCode.PAGES_NOT_THERE,
                 f"only some pages are to be read, and it has none of them: it ends with page {pages}",
-                hint="change pages in .ocrd.toml or [inbox] pages, or --pages; then: ocrd retry",
             )
         return numbers
 
     def languages_of(self, path: bytes) -> tuple[str, ...] | None:
         """The languages of a file whose folder has its own."""
         return self._folders.of(path).languages
+
+    def engine_of(self, path: bytes) -> str | None:
+        """The engine of a file whose folder asks for one."""
+        return self._folders.of(path).engine
 
     def _arrival(
         self,

@@ -26,6 +26,7 @@ from ocrd.daemon.receiver import Receiver, ReceiverParts
 from ocrd.daemon.worker import Worker, WorkerLimits, WorkerParts
 from ocrd.domain import page_ranges
 from ocrd.domain.errors import ServiceMissing
+from ocrd.domain.folders import AUTO, EMBEDDED, VLLM
 from ocrd.domain.moving import AfterRules
 from ocrd.domain.ports import Clock
 from ocrd.domain.swapping import Costs
@@ -113,13 +114,16 @@ def open_stores(folder: str, clock: Clock | None = None, *, waiter: Waiter | Non
     )
 
 
-def find_folders(settings: Settings, roots: Sequence[bytes]) -> Folders:
-    """What the folders below the inboxes say of themselves."""
+def find_folders(settings: Settings, roots: Sequence[bytes], kind: str) -> Folders:
+    """What the folders below the inboxes say of themselves; `kind` is that of the engine which reads where they say
+    nothing."""
     languages: tuple[str, ...] = ()
+    engines = {AUTO, kind}
     with contextlib.suppress(ServiceMissing):  # a model reads without
         found = tessdata.find(settings.engine.languages, settings.engine.tessdata or None)
         languages = (*tessdata.installed_languages(found), tessdata.AUTO)
-    return Folders(roots, languages=languages, formats=FORMATS)
+        engines |= {EMBEDDED} if kind == VLLM else set()  # it stands beside a model
+    return Folders(roots, languages=languages, formats=FORMATS, engines=engines)
 
 
 def fingerprints(settings: Settings, folders: Folders) -> Callable[[bytes], str]:
@@ -127,10 +131,12 @@ def fingerprints(settings: Settings, folders: Folders) -> Callable[[bytes], str]
     plain = fingerprint(settings)
 
     def of(path: bytes) -> str:
-        languages = folders.of(path).languages
-        if languages is None or languages == settings.engine.languages:
-            return plain
-        return fingerprint(replace(settings, engine=replace(settings.engine, languages=languages)))
+        said, engine = folders.of(path), settings.engine
+        if said.languages is not None:
+            engine = replace(engine, languages=said.languages)
+        if said.engine is not None and said.engine != AUTO:
+            engine = replace(engine, kind=said.engine)
+        return plain if engine == settings.engine else fingerprint(replace(settings, engine=engine))
 
     return of
 
@@ -142,7 +148,7 @@ def fingerprint(settings: Settings) -> str:
         "engine": settings.engine.kind,
         "dpi": settings.raster.dpi,
         "min_dpi": settings.raster.min_dpi,
-        "text_layer": settings.engine.text_layer,
+        "text_layer": settings.engine.layers_taken,
     }
     text = json.dumps(shaping, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]
@@ -165,7 +171,7 @@ def build(
     anchors = Anchors(tuple(roots))
     rasterizer.read_below(anchors)
     folder = os.path.join(os.path.dirname(stores.database.path), "work")
-    folders = find_folders(settings, roots)
+    folders = find_folders(settings, roots, engines.name)
     fingerprint_of = fingerprints(settings, folders)
     publisher = Publisher(
         stores.outputs,

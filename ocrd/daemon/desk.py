@@ -34,6 +34,8 @@ class OpenDocument:
     """No page is left to be claimed."""
     languages: tuple[str, ...] | None = None
     """Those of its folder, if it has its own."""
+    engine: str | None = None
+    """The one that its folder asks for, if it does."""
     parked: dict[int, float] = field(default_factory=dict)
     """By number, the pages that wait for the fallback model, and since when (monotonic)."""
     hung: int = 0

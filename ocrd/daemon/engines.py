@@ -248,7 +248,7 @@ def render_policy(settings: Settings) -> RenderPolicy:
         page_timeout_s=settings.raster.page_timeout_s,
         document_timeout_s=settings.limits.document_s,
         memory_mib=settings.raster.memory_mib,
-        text_layer=settings.engine.text_layer,
+        text_layer=settings.engine.layers_taken,
         passwords=settings.inbox.passwords,
     )
 

@@ -107,6 +107,7 @@ class Feeder:
     def _open(self, job: Job) -> OpenDocument | None:
         document = OpenDocument(job, files.stat_regular(job.path), monotonic(), job.open_pages)
         document.languages = self._admission.languages_of(job.path)
+        document.engine = self._admission.engine_of(job.path)
         document.parked.update(dict.fromkeys(self._pages.parked(job.id), monotonic()))
         self._desk.open(document)
         if document.identity is not None and job.pages == 0:

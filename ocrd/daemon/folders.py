@@ -27,10 +27,17 @@ class Folders:
     """Thread-safe. A look costs one stat for each folder between the inbox and the file."""
 
     def __init__(
-        self, roots: Sequence[bytes], *, languages: Collection[str], formats: Collection[str]
+        self,
+        roots: Sequence[bytes],
+        *,
+        languages: Collection[str],
+        formats: Collection[str],
+        engines: Collection[str],
     ) -> None:
+        """What can be asked for: see `domain.folders.parse`."""
         self._roots = roots
         self._anchors = Anchors(tuple(roots))
+        self._engines = engines
         self._languages = languages
         self._formats = formats
         self._lock = Lock()
@@ -78,7 +85,9 @@ class Folders:
                 data = os.read(fd, _MOST_BYTES + 1)
             if len(data) > _MOST_BYTES:
                 return folders.NOTHING, f"{name}: it is too long"
-            said = folders.parse(data.decode(), languages=self._languages, formats=self._formats)
+            said = folders.parse(
+                data.decode(), languages=self._languages, formats=self._formats, engines=self._engines
+            )
         except (OSError, UnicodeDecodeError) as err:
             return folders.NOTHING, f"{name}: it cannot be read: {err}"
         except ConfigError as err:

@@ -41,7 +41,7 @@ class Hooks:
         self._waiting: list[int] = []
         self._running = False
         self._stop = Event()
-        self._problem = ""
+        self._problems: dict[str, str] = {}
         self._thread = Thread(target=self._run, name="hooks", daemon=True)
 
     def start(self) -> None:
@@ -74,8 +74,8 @@ class Hooks:
 
     @property
     def problem(self) -> str:
-        """What the last program did wrong, in words; '' if it was well."""
-        return self._problem
+        """What the last run of each program did wrong, in words; '' if they were well."""
+        return "; ".join(dict(self._problems).values())
 
     @property
     def dead_thread(self) -> str | None:
@@ -115,7 +115,7 @@ class Hooks:
             self._note_problem(document_id, name, str(err))
         else:
             if done.code == 0:
-                self._problem = ""
+                self._problems.pop(name, None)
                 log.info("hook_ran", document=document_id, hook=name)
             else:
                 said = f": {done.err.strip()[-200:]}" if done.err.strip() else ""
@@ -133,4 +133,4 @@ class Hooks:
 
     def _note_problem(self, document_id: int, name: str, reason: str) -> None:
         log.warning("hook_failed", document=document_id, hook=name, reason=reason)
-        self._problem = f"[hooks] {name}, document {document_id}: {reason}"
+        self._problems[name] = f"[hooks] {name}, document {document_id}: {reason}"

@@ -196,7 +196,7 @@ def _answer(message: str, *, ok: bool = True, **more: Any) -> dict[str, Any]:
 
 def _unknown(arguments: dict[str, Any]) -> dict[str, Any]:
     named = arguments["id"] if "id" in arguments else files.display_name(os.fsencode(arguments["path"]))
-    return _answer(f"there is no document {named}; see: ocrd jobs", ok=False)
+    return _answer(f"there is no document {named}", ok=False, unknown=True)
 
 
 def _count(number: int) -> str:

@@ -13,7 +13,7 @@ from threading import Condition, Event
 from ocrd.daemon.climber import Climber, Reading
 from ocrd.daemon.desk import Desk, RenderedPage
 from ocrd.daemon.landing import Landing
-from ocrd.domain import retry
+from ocrd.domain import folders, retry
 from ocrd.domain.errors import ServerFault, Stopped
 from ocrd.domain.jobs import PageState
 from ocrd.domain.swapping import Side
@@ -72,10 +72,12 @@ class Reader:
             self._land(page, reading)
 
     def _have_read(self, page: RenderedPage) -> Reading:
-        """Read it with the first engine; with the second alone if the page has brought the first one down again
-        and again, or if the first has been out of order for too long. Raises ServerFault and Stopped."""
+        """Read it with the first engine; with the second alone if its folder asks for that, if the page has brought the
+        first one down again and again, or if the first has been out of order for too long. Raises ServerFault and
+        Stopped."""
         deaths = self._deaths[_key(page)]
-        if retry.leaves_engine(deaths):
+        beside_it = page.document.engine == folders.EMBEDDED and self._climber.has_second
+        if beside_it or retry.leaves_engine(deaths):
             return self._climb(page, without_first=True)
         try:
             with self._gate.passed(alone=retry.runs_alone(deaths)):
@@ -83,7 +85,7 @@ class Reader:
         except ServerFault as err:
             if err.in_hand:
                 self._deaths[_key(page)] += 1
-            if not self._may_go_on(err):
+            if page.document.engine == folders.VLLM or not self._may_go_on(err):
                 raise
             return self._climb(page, without_first=True)
         self._desk.clear_outage()

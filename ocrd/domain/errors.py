@@ -67,6 +67,49 @@ class ReasonCode(StrEnum):
     OUTPUT_FAILED = "output_failed"
 
 
+_REMEDIES: dict[str, str] = {
+    ReasonCode.EMPTY_FILE: "copy or scan it again",
+    ReasonCode.UNSUPPORTED_TYPE: "convert it to PDF, PNG, JPEG or TIFF",
+    ReasonCode.DECODER_MISSING: "do as the reason says, and restart ocrd",
+    ReasonCode.DAMAGED: "copy or scan it again; qpdf in.pdf out.pdf mends many PDFs",
+    ReasonCode.ENCRYPTED: "write the password into a file beside it with .password behind its name (scan.pdf.password), "
+    "or into [inbox] passwords",
+    ReasonCode.TOO_LARGE: "raise [limits] file_mib, or split the file",
+    ReasonCode.TOO_MANY_PAGES: "raise [limits] pages, or split it",
+    ReasonCode.TOO_MANY_PIXELS: "raise [limits] image_megapixels, or scan it at a lower resolution",
+    ReasonCode.NO_PAGES: "export or scan it again",
+    ReasonCode.PAGES_NOT_THERE: "change pages in .ocrd.toml or [inbox] pages, or --pages",
+    ReasonCode.NAME_TOO_LONG: "give the file a shorter name",
+    ReasonCode.UNREADABLE: "make it readable for the user that runs ocrd",
+    ReasonCode.RENDER_FAILED: "look at the page in a viewer, and print it to a new PDF",
+    ReasonCode.RENDER_TIMEOUT: "raise [raster] page_timeout_s, or simplify the page",
+    ReasonCode.DOCUMENT_TIMEOUT: "raise [limits] document_s, or split the document",
+    ReasonCode.RENDER_LIMIT: "raise [limits] page_megapixels or [raster] memory_mib, or split the page",
+    ReasonCode.ENGINE_TIMEOUT: "raise [engine] page_timeout_s (of a model: [vllm] page_timeout_s)",
+    ReasonCode.ENGINE_UNAVAILABLE: "see ocrd doctor",
+    ReasonCode.CONTEXT_TOO_SMALL: "start the server with a larger --max-model-len",
+    ReasonCode.PAGES_FAILED: "ocrd show FILE tells of each page",
+    ReasonCode.OUTPUT_EXISTS: "move the file of that name away (--overwrite replaces an edited one of ocrd's)",
+    ReasonCode.OUTPUT_FAILED: "let the user that runs ocrd write into the folder",
+}
+_OFFER_NO_RETRY: frozenset[str] = frozenset(
+    {
+        *(ReasonCode.EMPTY_FILE, ReasonCode.UNSUPPORTED_TYPE, ReasonCode.DAMAGED, ReasonCode.NO_PAGES),
+        *(ReasonCode.NAME_TOO_LONG, ReasonCode.RENDER_FAILED, ReasonCode.PAGES_FAILED),
+        *(ReasonCode.NO_TEXT_FOUND, ReasonCode.FILE_GONE, ReasonCode.SUPERSEDED),
+    }
+)
+"""There the same file gives the same result, or there is nothing to be done."""
+
+
+def hint_of(code: str, *, again: str = "ocrd retry FILE") -> str:
+    """What to do about a reason; '' if nothing. `again` is how the file is tried once more."""
+    if not code:
+        return ""
+    steps = (_REMEDIES.get(code, ""), "" if code in _OFFER_NO_RETRY else again)
+    return "; then: ".join(filter(None, steps))
+
+
 class OcrdError(Exception):
     """The root: `hint` is the next thing to do, printed on a line of its own."""
 
@@ -110,10 +153,10 @@ class StoreFull(StoreError):
 
 
 class InputRejected(OcrdError):
-    """This input can never work as it is."""
+    """This input can never work as it is. What to do follows from the code."""
 
-    def __init__(self, code: ReasonCode, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, code: ReasonCode, message: str) -> None:
+        super().__init__(message, hint=hint_of(code))
         self.code = code
 
 

@@ -14,6 +14,8 @@ from ocrd.domain.page_ranges import Range
 
 FILE_NAME = b".ocrd.toml"
 MOST_PRIORITY = 100
+AUTO, EMBEDDED, VLLM = "auto", "embedded", "vllm"
+"""What a folder may ask for as its engine, besides a plug-in that reads everywhere; `auto`: what reads elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class FolderSettings:
 
     languages: tuple[str, ...] | None = None
     formats: tuple[str, ...] | None = None
+    engine: str | None = None
+    """Who is to read, by the name that `[engine] kind` has for it."""
     pages: tuple[Range, ...] | None = None
     """Only these pages are read."""
     priority: int | None = None
@@ -32,6 +36,7 @@ class FolderSettings:
         return FolderSettings(
             languages=inner.languages or self.languages,
             formats=inner.formats or self.formats,
+            engine=inner.engine or self.engine,
             pages=self.pages if inner.pages is None else inner.pages,
             priority=self.priority if inner.priority is None else inner.priority,
         )
@@ -40,8 +45,11 @@ class FolderSettings:
 NOTHING = FolderSettings()
 
 
-def parse(text: str, *, languages: Collection[str], formats: Collection[str]) -> FolderSettings:
-    """Read a file; `languages` are those that can be read (none: unknown), `formats` those that can be written.
+def parse(
+    text: str, *, languages: Collection[str], formats: Collection[str], engines: Collection[str]
+) -> FolderSettings:
+    """Read a file; `languages` are those that can be read (none: unknown), `formats` those that can be written,
+    `engines` those that read here.
 
     Raises ConfigError that says what is wrong.
     """
@@ -49,7 +57,7 @@ def parse(text: str, *, languages: Collection[str], formats: Collection[str]) ->
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"it is no TOML: {err}") from err
-    known = ("languages", "formats", "pages", "priority")
+    known = ("languages", "formats", "engine", "pages", "priority")
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
@@ -57,6 +65,7 @@ def parse(text: str, *, languages: Collection[str], formats: Collection[str]) ->
     return FolderSettings(
         languages=_names("languages", data.get("languages"), languages),
         formats=_names("formats", data.get("formats"), formats),
+        engine=_engine(data.get("engine"), engines),
         pages=_pages(data.get("pages")),
         priority=_priority(data.get("priority")),
     )
@@ -70,12 +79,26 @@ def _names(key: str, value: Any, known: Collection[str]) -> tuple[str, ...] | No
             f"{key} is no list of names", hint=f'for example {key} = ["{next(iter(known), "eng")}"]'
         )
     names: Sequence[str] = tuple(dict.fromkeys(value))
-    strange = [name for name in names if known and name not in known]
+    if known:
+        _expect_known(key, names, known)
+    return tuple(names)
+
+
+def _engine(value: Any, known: Collection[str]) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ConfigError("engine is no name", hint=f'for example engine = "{EMBEDDED}"')
+    _expect_known("engine", [value], known)
+    return value
+
+
+def _expect_known(key: str, names: Sequence[str], known: Collection[str]) -> None:
+    strange = [name for name in names if name not in known]
     if strange:
         raise ConfigError(
             f"{key}: {strange[0]!r} is not there", hint=f"there are: {', '.join(sorted(known))}"
         )
-    return tuple(names)
 
 
 def _pages(value: Any) -> tuple[Range, ...] | None:

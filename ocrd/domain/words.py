@@ -172,10 +172,12 @@ def _best_window(
     """First and last word of the hits that are worth showing together: most terms, then most hits, then the first."""
     places = sorted(hits)
     best: tuple[tuple[int, int], tuple[int, int]] | None = None
+    beyond = 0  # the first place that begins behind the window: a page may be full of hits, a window is not
     for index, (start, stop) in enumerate(places):
-        inside = [
-            place for place in places[index:] if found[place[1]].end - found[start].start <= width // 2
-        ] or [(start, stop)]
+        limit = found[start].start + width // 2
+        while beyond < len(places) and found[places[beyond][0]].start < limit:
+            beyond += 1
+        inside = [place for place in places[index:beyond] if found[place[1]].end <= limit] or [(start, stop)]
         score = len({hits[place] for place in inside}), len(inside)
         if best is None or score > best[0]:
             best = score, (start, max(place[1] for place in inside))

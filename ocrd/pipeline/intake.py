@@ -145,8 +145,7 @@ def inspect(path: bytes, *, max_bytes: int) -> Inspected | None:
             return None  # somebody's locked notes are no more our business than open ones
         raise InputRejected(
             ReasonCode.UNREADABLE,
-            f"the file cannot be read: {err.strerror}",
-            hint=f"make it readable for the user that runs ocrd (uid {os.getuid()})",
+            f"the file cannot be read by uid {os.getuid()}: {err.strerror}",
         ) from err
     if not unchanged:
         raise SourceChanged(ReasonCode.SUPERSEDED, "the file was changed while it was read")
@@ -165,21 +164,16 @@ def _check(path: bytes, identity: FileIdentity, head: bytes, kind: MediaType | N
         raise InputRejected(
             ReasonCode.NAME_TOO_LONG,
             f"the name has {len(name)} bytes; with .txt behind it, it would pass the {NAME_MAX_BYTES} a name may have",
-            hint="give the file a shorter name",
         )
     if identity.size == 0:
-        raise InputRejected(
-            ReasonCode.EMPTY_FILE, "the file is empty (0 bytes)", hint="copy or scan it again"
-        )
+        raise InputRejected(ReasonCode.EMPTY_FILE, "the file is empty (0 bytes)")
     if identity.size > max_bytes:
         raise InputRejected(
             ReasonCode.TOO_LARGE,
             f"the file has {identity.size / 2**20:.0f} MiB, more than the {max_bytes / 2**20:.0f} MiB allowed",
-            hint="raise [limits] file_mib, or split the file",
         )
     if kind is None:
         raise InputRejected(
             ReasonCode.UNSUPPORTED_TYPE,
             f"the content is {describe(head)}, not a PDF or an image that ocrd reads",
-            hint="convert it to PDF, PNG, JPEG or TIFF",
         )

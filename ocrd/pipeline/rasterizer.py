@@ -155,7 +155,6 @@ class Rasterizer:
             raise InputRejected(
                 ReasonCode.TOO_MANY_PAGES,
                 f"the document has more than the {self._policy.max_pages} pages allowed",
-                hint="split it, or raise [limits] pages",
             )
         return Probe(pages)
 
@@ -373,7 +372,7 @@ def _rejection(answer: dict[str, Any], policy: RenderPolicy) -> InputRejected:
     """Why a document cannot even be opened."""
     match answer["error"]:
         case "rejected":
-            return InputRejected(ReasonCode(answer["code"]), answer["message"], hint=answer["hint"])
+            return InputRejected(ReasonCode(answer["code"]), answer["message"])
         case "timeout":
             reason = f"it could not be opened within {policy.page_timeout_s:g} s"
         case "memory":

@@ -182,7 +182,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     except SourceChanged as err:
         return _error("source_changed", str(err), code=err.code)
     except InputRejected as err:
-        return _error("rejected", str(err), code=err.code, hint=err.hint)
+        return _error("rejected", str(err), code=err.code)
     except ServerFault as err:
         return _error("server", str(err), hint=err.hint)
     except MemoryError:
@@ -228,8 +228,7 @@ def _opened(root: bytes, path: bytes) -> Iterator[int]:
                 ) from err
             raise InputRejected(
                 ReasonCode.UNREADABLE,
-                f"the file cannot be read: {err.strerror}",
-                hint=f"make it readable for the user that runs ocrd (uid {os.getuid()})",
+                f"the file cannot be read by uid {os.getuid()}: {err.strerror}",
             ) from err
         yield source
 

@@ -99,14 +99,12 @@ def count_pages(source: str, media_type: MediaType, policy: RenderPolicy) -> int
         raise InputRejected(
             ReasonCode.TOO_MANY_PIXELS,
             str(err),
-            hint="scan it at a lower resolution, or raise [limits] image_megapixels",
         ) from err
     except _DECODE_ERRORS as err:
         _pass_on(err)
         raise InputRejected(
             ReasonCode.DAMAGED,
             f"the {media_type.name} image cannot be opened: {_plain(err, source)}",
-            hint="scan or save it again",
         ) from err
 
 

@@ -22,7 +22,6 @@ from ocrd.domain.documents import PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import LONGEST_SIDE_PX, POINTS_PER_INCH, RenderSize, choose_dpi
 from ocrd.domain.ink import FAINT_CONTRAST, ink_share, is_blank
-from ocrd.pipeline import unlocking
 from ocrd.pipeline.rasterizer import RenderPolicy
 
 SIZE_TOLERANCE_PX = 2
@@ -68,18 +67,14 @@ def explain_refusal(stderr: str) -> InputRejected:
         return InputRejected(
             ReasonCode.ENCRYPTED,
             "the PDF is protected with a password",
-            hint=unlocking.HINT,
         )
     reasons = plain_lines(stderr)
     if reasons == [_NO_PAGES]:
-        return InputRejected(
-            ReasonCode.NO_PAGES, "the PDF has no pages", hint="export or scan the document again"
-        )
+        return InputRejected(ReasonCode.NO_PAGES, "the PDF has no pages")
     unsaid = "it has fewer pages than it said" if _WRONG_RANGE in stderr else "it does not say why"
     return InputRejected(
         ReasonCode.DAMAGED,
         f"poppler cannot open the PDF: {reasons[0][:NOTE_CHARACTERS] if reasons else unsaid}",
-        hint="copy the file again; if that does not help, try: qpdf in.pdf out.pdf",
     )
 
 

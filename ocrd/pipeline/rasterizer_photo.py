@@ -36,13 +36,12 @@ def require_decoder(media_type: MediaType) -> None:
     if media_type is MediaType.HEIF and HEIF_FORMAT not in Image.OPEN:
         raise InputRejected(
             ReasonCode.DECODER_MISSING,
-            "it is a HEIC photo, and the package that reads them (pillow-heif) is not installed",
-            hint=f"`{sys.executable} -m pip install '{HEIF_PACKAGE}'`, restart ocrd, then `ocrd retry`",
+            "it is a HEIC photo, and the package that reads them (pillow-heif) is not installed: "
+            f"{sys.executable} -m pip install '{HEIF_PACKAGE}'",
         )
     if media_type is MediaType.AVIF and not features.check("avif"):
         raise InputRejected(
             ReasonCode.DECODER_MISSING,
-            "it is an AVIF photo, and this machine's Pillow was built without libavif",
-            hint=f"`{sys.executable} -m pip install --force-reinstall --only-binary :all: 'pillow>=11.3'`, "
-            "restart ocrd, then `ocrd retry`",
+            "it is an AVIF photo, and this machine's Pillow was built without libavif: "
+            f"{sys.executable} -m pip install --force-reinstall --only-binary :all: 'pillow>=11.3'",
         )

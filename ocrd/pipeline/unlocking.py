@@ -17,10 +17,6 @@ from ocrd.packages import install_command
 SIDECAR = b".password"
 """`scan.pdf.password` beside `scan.pdf` holds its password in the first line."""
 MAX_BYTES = 4096
-HINT = (
-    "write the password into a file beside it with .password behind its name (scan.pdf.password), or into [inbox] passwords; "
-    "then: ocrd retry FILE"
-)
 GROWTH = 2
 """A copy is at most so many times as large: what was compressed stays so."""
 
@@ -42,8 +38,8 @@ def unlocked(source: str, passwords: Sequence[str]) -> Iterator[str]:
     except ImportError as err:
         raise InputRejected(
             ReasonCode.ENCRYPTED,
-            "the PDF is protected with a password, and passwords need pikepdf, which is not installed",
-            hint=f"{install_command('pdf')}, then: ocrd retry FILE",
+            "the PDF is protected with a password, and passwords need pikepdf, which is not installed: "
+            f"{install_command('pdf')}",
         ) from err
     copy = os.memfd_create("unlocked", os.MFD_CLOEXEC)
     try:
@@ -62,7 +58,6 @@ def unlocked(source: str, passwords: Sequence[str]) -> Iterator[str]:
             raise InputRejected(
                 ReasonCode.ENCRYPTED,
                 "the PDF is protected with a password, and none that is known fits",
-                hint=HINT,
             )
         yield f"/proc/{os.getpid()}/fd/{copy}"
     finally:

@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from ocrd.domain.documents import MediaType
 from ocrd.domain.errors import ReasonCode
@@ -22,7 +34,7 @@ from ocrd.domain.jobs import (
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
 from ocrd.store.engine import Database, written
-from ocrd.store.tables import counts, documents, outputs, pages, relocations
+from ocrd.store.tables import attempts, counts, documents, outputs, pages, relocations
 
 FINGERPRINT_LENGTH = 16
 _NOT_THERE = frozenset({ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value})
@@ -439,7 +451,7 @@ class DocumentStore:
         values: dict[str, Any] = {"state": new, "reason_code": code, "reason": reason}
         if new in FINAL_DOCUMENTS:
             values["finished_at"] = now
-            values["seconds"] = documents.c.seconds + func.coalesce(now - documents.c.started_at, 0.0)
+            values["seconds"] = _spent_s(document_id)
             values["overwrite"] = False
             values["reread"] = False
         else:
@@ -455,6 +467,12 @@ class DocumentStore:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _spent_s(document_id: int) -> ScalarSelect[float]:
+    """What its attempts took together: of those that read side by side each counts, and no waiting does."""
+    spent = select(func.coalesce(func.sum(attempts.c.seconds), 0.0)).select_from(attempts.join(pages))
+    return spent.where(pages.c.document_id == document_id).scalar_subquery()
 
 
 def _is_same(current: Row[Any], arrival: Arrival) -> bool:

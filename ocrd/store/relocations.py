@@ -13,7 +13,7 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from ocrd.domain.documents import FileIdentity
 from ocrd.domain.jobs import FINAL_DOCUMENTS, DocumentState
 from ocrd.domain.ports import Clock
-from ocrd.store import moves
+from ocrd.store import moves, snapshot
 from ocrd.store.engine import Database, written
 from ocrd.store.tables import documents, outputs, relocations
 
@@ -89,7 +89,9 @@ class RelocationStore:
                         )
                     )
                     state = DocumentState(row.state)
-                    moves.record_document(tx, self._now(), document_id, state, state, f"moved to {name}")
+                    moves.record_document(
+                        tx, self._now(), document_id, state, state, f"{snapshot.MOVED.format(row.name)}{name}"
+                    )
                 else:
                     other = and_(outputs.c.path == target, outputs.c.document_id != document_id)
                     tx.execute(delete(outputs).where(other))

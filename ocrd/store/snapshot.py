@@ -35,6 +35,8 @@ EXPORT_COLUMNS = (
     ),
 )
 _EXPORT_BATCH = 500
+MOVED = "moved from {} to "
+"""How the event of a document that was moved away begins; its old name stands nowhere else."""
 _JOB_COLUMNS = (
     "id, name, path, state, pages, pages_done, reason_code, reason, media_type, revision, priority, "
     "created_at, started_at, finished_at, seconds"
@@ -155,6 +157,24 @@ def job(connection: sqlite3.Connection, document_id: int) -> dict[str, Any] | No
 def job_of_path(connection: sqlite3.Connection, path: bytes) -> dict[str, Any] | None:
     """The newest revision at a path."""
     return next(iter(_jobs(connection, "WHERE path = ? ORDER BY revision DESC LIMIT 1", (path,))), None)
+
+
+def job_of_output(connection: sqlite3.Connection, path: bytes) -> dict[str, Any] | None:
+    """The document of which this is an output."""
+    row = connection.execute("SELECT document_id FROM outputs WHERE path = ?", (path,)).fetchone()
+    return None if row is None else job(connection, row["document_id"])
+
+
+def job_moved_from(connection: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+    """The document that was moved away from this path, as it is written for people, last. No index helps: a million
+    events take half a second."""
+    begins = MOVED.format(name)
+    row = connection.execute(
+        "SELECT document_id FROM events WHERE page IS NULL AND old = new AND substr(why, 1, ?) = ? "
+        "ORDER BY id DESC LIMIT 1",
+        (len(begins), begins),
+    ).fetchone()
+    return None if row is None else job(connection, row["document_id"])
 
 
 def _jobs(connection: sqlite3.Connection, tail: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:

@@ -79,6 +79,10 @@ def test_a_document_that_is_done_moves_with_its_texts_and_is_found_there(ocrd: O
     assert {output["path"] for output in shown["outputs"]} == {
         str(ocrd.inbox / f"done/sub/scan.png.{suffix}") for suffix in ("txt", "md")
     }
+    assert ocrd.show("done/sub/scan.png.txt")["id"] == shown["id"], "the name of an output will do"
+    assert ocrd.show("sub/scan.png")["moved_from"] == str(ocrd.inbox / "sub" / "scan.png")
+    old = ocrd.command("show", str(ocrd.inbox / "sub" / "scan.png")).stdout
+    assert f"{ocrd.inbox}/done/sub/scan.png\nmoved      from {ocrd.inbox}/sub/scan.png\n" in old
     before = everything(ocrd.inbox)
     ocrd.run_once()
     assert everything(ocrd.inbox) == before

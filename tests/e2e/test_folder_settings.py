@@ -4,6 +4,8 @@ import sqlite3
 from contextlib import closing
 
 from support import paper
+from support.fake_vllm import FakeVllm
+from support.marked import page_lines, write_pdf
 from support.running import Ocrd, wait_until
 
 
@@ -19,7 +21,7 @@ def test_a_folder_has_its_own_formats_languages_and_turn(ocrd: Ocrd) -> None:
     paper.write_png(ocrd.inbox / "scan.png", "The same page")
     done = ocrd.run_once()
     assert done.returncode == 0
-    assert "unknown option 'engine'" in done.stderr
+    assert "engine: 'vllm' is not there (there are: auto, embedded)" in done.stderr
     wrote = {
         str(path.relative_to(ocrd.inbox)) for path in ocrd.inbox.rglob("*") if path.suffix in {".md", ".txt"}
     }
@@ -77,4 +79,43 @@ def test_pages_that_are_there_after_a_change_are_read_on_a_retry(ocrd: Ocrd) -> 
     assert ocrd.command("retry", str(ocrd.inbox / "two.pdf")).returncode == 0
     ocrd.await_state("two.pdf", "done")
     assert ocrd.text("two.pdf").split() == ["Second"]
+    assert ocrd.stop() == 0
+
+
+def test_a_folder_that_asks_for_the_embedded_engine_never_reaches_the_server(ocrd: Ocrd) -> None:
+    (ocrd.inbox / "own").mkdir()
+    (ocrd.inbox / "own" / ".ocrd.toml").write_text('engine = "embedded"\n')
+    (ocrd.inbox / "own" / "back").mkdir()
+    (ocrd.inbox / "own" / "back" / ".ocrd.toml").write_text('engine = "auto"\n')
+    for name, pages in (("scan.pdf", (0, 1)), ("own/scan.pdf", (2, 3)), ("own/back/scan.pdf", (4,))):
+        write_pdf(ocrd.inbox / name, pages, dpi=100)
+    with FakeVllm() as fake:
+        ocrd.env |= {"OCRD_VLLM__BASE_URL": fake.base_url, "OCRD_ENGINE__LANGUAGES": "rus,eng"}
+        done = ocrd.run_once("--engine", "vllm")
+        asked = {row["page"] for row in fake.requests()} - {None}
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert asked == {0, 1, 4}
+    tries = [page["attempts"] for page in ocrd.show("own/scan.pdf")["page_list"]]
+    assert [[one["engine"] for one in page] for page in tries] == [["tesseract"], ["tesseract"]]
+    assert page_lines(2)[0].split()[0] in ocrd.text("own/scan.pdf")
+
+
+def test_a_folder_that_asks_for_the_model_waits_for_it_where_the_others_do_not(ocrd: Ocrd) -> None:
+    (ocrd.inbox / "own").mkdir()
+    (ocrd.inbox / "own" / ".ocrd.toml").write_text('engine = "vllm"\npriority = -1\n')
+    for name, page in (("scan.pdf", 0), ("own/scan.pdf", 1)):
+        write_pdf(ocrd.inbox / name, [page], dpi=100)
+    with FakeVllm() as fake:
+        fake.kill()
+        ocrd.env |= {
+            "OCRD_VLLM__BASE_URL": fake.base_url,
+            "OCRD_ENGINE__LANGUAGES": "rus,eng",
+            "OCRD_ENGINE__SERVER_WAIT_S": "0.1",
+        }
+        ocrd.start()
+        ocrd.await_state("scan.pdf", "done")
+        assert ocrd.jobs()["own/scan.pdf"]["state"] in {"queued", "running"}
+        fake.start()
+        ocrd.await_state("own/scan.pdf", "done")
+    assert ocrd.show("own/scan.pdf")["page_list"][0]["attempts"][-1]["engine"] == "vllm"
     assert ocrd.stop() == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import paper
 from support.running import Ocrd, wait_until
+from support.terminals import Terminal
 
 
 @pytest.fixture
@@ -102,3 +103,22 @@ def test_a_program_that_fails_changes_nothing(ocrd: Ocrd, script: str | None, wh
     assert why in done.stderr
     assert "hook_failed" in done.stderr
     assert ocrd.text("scan.png").startswith("All the same")
+
+
+def test_on_a_terminal_what_went_wrong_around_the_documents_is_told_after_the_summary(ocrd: Ocrd) -> None:
+    (ocrd.inbox / ".ocrd.toml").write_text('langages = ["eng"]\n')
+    paper.write_png(ocrd.inbox / "scan.png", "All the same")
+    (ocrd.inbox / "bad.pdf").write_bytes(b"%PDF-1.4\n")
+    ocrd.env |= {
+        "OCRD_INBOX__SETTLE_S": "0",
+        "OCRD_HOOKS__ON_FAILED": str(ocrd.folder / "nowhere"),
+        "OCRD_HOOKS__ON_DONE": "/bin/true",
+    }
+    where = ["--inbox", str(ocrd.inbox), "--state", str(ocrd.state)]
+    with Terminal([sys.executable, "-m", "ocrd", "run", "--once", *where], ocrd.env, columns=200) as terminal:
+        assert terminal.end() == 1
+        summary = terminal.text.partition("2 documents worked on")[2]
+    for told in (summary, ocrd.command("status").stdout):
+        assert "unknown option 'langages'" in told
+        assert "[hooks] on_failed" in told, "what on_done did well hides nothing"
+        assert "nowhere is not there" in told

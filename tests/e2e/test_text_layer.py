@@ -24,11 +24,28 @@ def test_pages_with_and_without_text_stand_in_order(ocrd: Ocrd) -> None:
     assert engines(ocrd, "mixed.pdf") == ["text-layer", "tesseract", "text-layer"]
 
 
-def test_off_reads_every_page(ocrd: Ocrd) -> None:
-    ocrd.env["OCRD_ENGINE__TEXT_LAYER"] = "off"
+@pytest.mark.parametrize("mode", ["off", "force"])
+def test_off_reads_every_page(ocrd: Ocrd, mode: str) -> None:
+    ocrd.env["OCRD_ENGINE__TEXT_LAYER"] = mode
     (ocrd.inbox / "mixed.pdf").write_bytes(text_pdf(*MIXED))
     assert ocrd.run_once().returncode == 0
     assert engines(ocrd, "mixed.pdf") == ["tesseract"] * 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "read_by"),
+    [
+        ("redo", ["text-layer", "tesseract", "tesseract"]),
+        ("skip", ["text-layer", "text-layer", "text-layer"]),
+    ],
+)
+def test_redo_reads_scans_anew_and_skip_takes_any_text(ocrd: Ocrd, mode: str, read_by: list[str]) -> None:
+    ocrd.env["OCRD_ENGINE__TEXT_LAYER"] = mode
+    garbage = ("\u00c4\u00ee\u00e3\u00ee\u00e2\u00ee\u00f0 \u00e0\u00f0\u00e5\u00ed\u00e4\u00fb",) * 3
+    earlier_ocr = Page(("Second page",), picture="Second page", scan=True, hidden=True)
+    (ocrd.inbox / "mixed.pdf").write_bytes(text_pdf(Page(LINES), earlier_ocr, Page(garbage)))
+    assert ocrd.run_once().returncode == 0
+    assert engines(ocrd, "mixed.pdf") == read_by
 
 
 def test_a_password_that_is_written_down_later_makes_a_retry_work(ocrd: Ocrd) -> None:
@@ -40,6 +57,9 @@ def test_a_password_that_is_written_down_later_makes_a_retry_work(ocrd: Ocrd) ->
     assert ocrd.run_once().returncode != 0
     rejected = ocrd.show("locked.pdf")
     assert (rejected["state"], rejected["reason_code"]) == ("rejected", "encrypted")
+    assert rejected["hints"] == [error["hint"] for error in ocrd.status()["errors"]]
+    for command in (("show", str(ocrd.inbox / "locked.pdf")), ("status",)):
+        assert "→ write the password into a file beside it" in ocrd.command(*command).stdout
 
     beside = ocrd.inbox / "locked.pdf.password"
     beside.write_text("canary-4d2\n")

@@ -156,7 +156,7 @@ class PaperRasterizer:
         del media_type
         paper = _read_paper(self._open(path, identity))
         if paper is None:
-            raise InputRejected(ReasonCode.DAMAGED, "the paper is torn", hint="find the other half")
+            raise InputRejected(ReasonCode.DAMAGED, "the paper is torn")
         return Probe(paper.pages)
 
     def read_layers(self, *source: Any, folder: str, stop: Event) -> dict[int, Any]:

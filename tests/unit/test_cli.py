@@ -337,7 +337,9 @@ def test_an_export_has_a_row_a_document_in_either_format(filled: Cli) -> None:
     assert [job["id"] for job in jobs] == [1, 2, 3, 4]
     rows = list(csv.DictReader(filled.run("export").stdout.splitlines()))
     assert [row["path"] for row in rows] == [job["path"] for job in jobs]
-    assert rows[0].keys() == jobs[0].keys() >= JOB_KEYS
+    assert list(rows[0]) == list(jobs[0])
+    assert rows[0].keys() >= JOB_KEYS
+    assert (rows[0]["current"], jobs[0]["current"]) == ("true", True)
     assert rows[0]["finished_at"].endswith("+00:00")
     assert [
         row["id"] for row in csv.DictReader(filled.run("export --state partial").stdout.splitlines())
@@ -418,6 +420,7 @@ def test_a_search_brings_the_index_up_to_date_and_finds(filled: Cli) -> None:
 
 def test_a_search_that_finds_nothing_or_asks_nothing_says_so(filled: Cli) -> None:
     assert "nothing found" in filled.run("search nothing").stdout
+    assert "no operators" in filled.run("search", b"page OR nothing").stdout
     assert "try them without" in filled.run("search", "page one").stdout
     assert "no word to look for" in filled.run("search", "!?", code=2).stderr
     assert filled.run("search --index").stdout == ""
@@ -480,7 +483,7 @@ def test_no_name_and_no_text_steers_the_terminal(evil: Cli, line: str) -> None:
 
 @pytest.mark.parametrize("line", ["show", "show --text", "retry", "cancel"])
 def test_not_even_a_name_that_was_given_by_the_shell_steers_it(filled: Cli, line: str) -> None:
-    done = filled.run(line, b"/inbox/" + EVIL.replace(b"pdf", b"png"), code=2 if "show" in line else 1)
+    done = filled.run(line, b"/inbox/" + EVIL.replace(b"pdf", b"png"), code=2)
     text = done.stdout + done.stderr
     assert "there is no document" in text
     assert all(character.isprintable() or character == "\n" for character in text)
@@ -579,20 +582,24 @@ def test_a_document_is_cancelled_at_once(filled: Cli) -> None:
     [
         ("retry 4", "document 4 is not finished yet, so there is nothing to retry"),
         ("cancel 1", "document 1 is done already: done.pdf"),
-        ("retry 5", "there is no document 5; see: ocrd jobs"),
-        ("cancel 5", "there is no document 5; see: ocrd jobs"),
-        ("retry /inbox/none.pdf", "there is no document /inbox/none.pdf; see: ocrd jobs"),
     ],
 )
 def test_what_cannot_be_done_ends_with_1_and_why(filled: Cli, line: str, why: str) -> None:
     before = states(filled)
-    assert filled.run(line, code=1).stdout == why + "\n"
+    done = filled.run(line, code=1)
+    assert (done.stdout, done.stderr) == ("", f"ocrd: {why}\n")
     assert states(filled) == before
+
+
+@pytest.mark.parametrize("named", ["5", "/inbox/none.pdf"])
+def test_who_names_no_document_hears_the_same_from_every_command(filled: Cli, named: str) -> None:
+    said = {filled.run(f"{verb} {named}", code=2).stderr for verb in ("show", "retry", "cancel")}
+    assert said == {f"ocrd: there is no document {named} in {filled.state}\n      → ocrd jobs\n"}
 
 
 def test_a_number_that_no_store_can_hold_harms_nobody(filled: Cli) -> None:
     for verb in ("retry", "cancel"):
-        assert "there is no document" in filled.run(verb, "9" * 30, code=1).stdout
+        assert "there is no document" in filled.run(verb, "9" * 30, code=2).stderr
     filled.run("retry 2")
 
 

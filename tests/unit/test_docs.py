@@ -10,6 +10,7 @@ import pytest
 from ocrd import settings
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.serving import Failure
+from ocrd.pipeline.inbox import DEFAULT_IGNORES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -22,6 +23,13 @@ def test_every_option_stands_in_the_configuration_document_with_its_help() -> No
         for option in options:
             default = settings.format_value(option.default)
             assert f"| `{option.name}` | `{default}` | {option.metadata['help']} |" in text
+
+
+def test_the_names_that_are_ignored_are_listed() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text().partition("## Ignored names")[2]
+    setting, *listed = re.findall(r"`([^`]+)`", text)
+    assert setting == "[inbox] ignore"
+    assert sorted(listed) == sorted(DEFAULT_IGNORES)
 
 
 def test_every_reason_has_its_row_and_every_row_its_reason() -> None:

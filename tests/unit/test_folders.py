@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrd.daemon.build import fingerprint, fingerprints
+from ocrd.daemon.build import find_folders, fingerprint, fingerprints
 from ocrd.daemon.folders import Folders
 from ocrd.domain.errors import ConfigError
 from ocrd.domain.folders import NOTHING, FolderSettings, parse
@@ -15,10 +15,11 @@ from ocrd.settings import Settings
 
 LANGUAGES = ("eng", "rus", "deu")
 FORMATS = ("txt", "md")
+ENGINES = ("auto", "embedded", "vllm")
 
 
 def read(text: str) -> FolderSettings:
-    return parse(text, languages=LANGUAGES, formats=FORMATS)
+    return parse(text, languages=LANGUAGES, formats=FORMATS, engines=ENGINES)
 
 
 def test_a_file_is_read_as_it_is_written() -> None:
@@ -32,7 +33,8 @@ def test_a_file_is_read_as_it_is_written() -> None:
     [
         ("languages = [", "no TOML"),
         ('langages = ["eng"]', "unknown option 'langages'"),
-        ("[engine]\nkind = 'vllm'", "unknown option 'engine'"),
+        ("[engine]\nkind = 'vllm'", "engine is no name"),
+        ("engine = 'tesseract'", "'tesseract' is not there"),
         ('languages = ["fra"]', "'fra' is not there"),
         ('languages = "eng"', "no list"),
         ("languages = []", "no list"),
@@ -52,6 +54,7 @@ SETTINGS = st.builds(
     FolderSettings,
     languages=st.none() | st.just(("eng",)),
     formats=st.none() | st.just(("md",)),
+    engine=st.none() | st.sampled_from(ENGINES),
     priority=st.none() | st.integers(-100, 100),
 )
 
@@ -67,7 +70,7 @@ class Inbox:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folders = Folders([os.fsencode(root)], languages=LANGUAGES, formats=FORMATS)
+        self.folders = Folders([os.fsencode(root)], languages=LANGUAGES, formats=FORMATS, engines=ENGINES)
 
     def say(self, folder: str, text: str) -> None:
         place = self.root / folder
@@ -124,3 +127,35 @@ def test_other_languages_make_another_fingerprint(inbox: Inbox) -> None:
         == fingerprint(settings)
     )
     assert of(root + b"/a/scan.pdf") != fingerprint(settings)
+
+
+def test_another_engine_makes_another_fingerprint(inbox: Inbox) -> None:
+    settings = Settings().with_value("engine", "kind", "vllm", "a test")
+    for engine in ENGINES:
+        inbox.say(engine, f'engine = "{engine}"')
+    of = fingerprints(settings, inbox.folders)
+    said = [of(os.fsencode(inbox.root / engine / "scan.pdf")) for engine in ENGINES]
+    assert said[0] == said[2] == fingerprint(settings), "what reads anyhow"
+    assert said[1] == fingerprint(settings.with_value("engine", "kind", "embedded", "a test"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "offered"),
+    [("embedded", {"auto", "embedded"}), ("vllm", set(ENGINES)), ("plugin", {"auto", "plugin"})],
+)
+def test_a_folder_may_ask_for_what_reads_here(tmp_path: Path, kind: str, offered: set[str]) -> None:
+    folders = find_folders(Settings(), [os.fsencode(tmp_path)], kind)
+    for engine in (*ENGINES, "plugin"):
+        (tmp_path / engine).mkdir()
+        (tmp_path / engine / ".ocrd.toml").write_text(f'engine = "{engine}"')
+        said = folders.of(os.fsencode(tmp_path / engine / "scan.pdf")).engine
+        assert said == (engine if engine in offered else None)
+    assert len(folders.problems) == 4 - len(offered)
+
+
+def test_the_two_names_for_no_text_layers_make_one_fingerprint() -> None:
+    off, force, auto = (
+        fingerprint(Settings().with_value("engine", "text_layer", mode, "a test"))
+        for mode in ("off", "force", "auto")
+    )
+    assert off == force != auto

@@ -36,12 +36,13 @@ class Folder:
     def names(self) -> set[str]:
         return set(os.listdir(self.path))
 
-    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *arguments: str, code: int = 0, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             [sys.executable, "-m", "ocrd", "run", *arguments],
             env=self.env,
             cwd=self.path,
             capture_output=True,
+            input=given,
             timeout=120,
             check=False,
         )
@@ -176,6 +177,8 @@ def test_a_file_of_any_name_is_read_into_any_file(folder: Folder) -> None:
             "do not go into one",
         ),
         (["--once", "letter_en.jpg", "-o", "-", "--format", "pdf", "--format", "txt"], 2, "several formats"),
+        (["--once", "letter_en.jpg", "-o", "out.docx"], 2, "--format FORMAT"),
+        (["--once", "-"], 2, "beside standard input"),
         (["--once", "letter_en.jpg", "--engine", "vllm"], 78, "base_url"),
         (["--once", "letter_en.jpg", "--format", "doc"], 2, "invalid choice"),
     ],
@@ -186,6 +189,29 @@ def test_a_command_line_that_cannot_be_meant_is_refused_before_any_work(
     folder.add("letter_en.jpg")
     assert said in folder.run(*arguments, code=code).stderr.decode()
     assert folder.names() == {"letter_en.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "has"),
+    [
+        ("x.alto.xml", b"<alto"),
+        ("x.XML", b"<alto"),
+        ("x.html", b'class="ocr_page"'),
+        ("x.json", b'"schema": 1'),
+    ],
+)
+def test_the_ending_of_the_output_says_what_it_is(folder: Folder, name: str, has: bytes) -> None:
+    folder.add("report_3_pages.pdf")
+    folder.run("--once", "report_3_pages.pdf", "--pages", "1", "-o", name)
+    assert has in (folder.path / name).read_bytes()[:4000]
+
+
+def test_an_output_without_an_ending_is_text_and_a_format_goes_before_any(folder: Folder) -> None:
+    folder.add("letter_en.jpg")
+    folder.run("--once", "letter_en.jpg", "-o", "2024")
+    assert b"Dear" in (folder.path / "2024").read_bytes()
+    folder.run("--once", "letter_en.jpg", "-o", "x.docx", "--format", "json")
+    assert (folder.path / "x.docx").read_bytes().startswith(b"{")
 
 
 def test_an_inbox_is_not_needed_and_its_daemon_not_disturbed(folder: Folder) -> None:
@@ -218,6 +244,15 @@ def test_only_the_pages_that_are_named_are_printed(folder: Folder) -> None:
 def test_a_password_that_lies_beside_the_file_opens_it(folder: Folder) -> None:
     pytest.importorskip("pikepdf", reason="needs the extra `pdf`; script/setup --test installs it")
     folder.add("encrypted.pdf")
-    assert b"password" in folder.run("--once", "encrypted.pdf", "-o", "-", code=1).stderr
+    refused = folder.run("--once", "encrypted.pdf", "-o", "-", code=1).stderr.decode()
+    assert "→ write the password into a file beside it" in refused
+    assert "then: ocrd run --once again" in refused, "there is no job that could be retried"
     (folder.path / "encrypted.pdf.password").write_text("lantern\n")
     assert folder.run("--once", "encrypted.pdf", "-o", "-").stdout.strip()
+
+
+def test_a_document_comes_from_standard_input(folder: Folder) -> None:
+    letter = (SAMPLES / "letter_en.jpg").read_bytes()
+    assert b"Dear" in folder.run("--once", "-", "-o", "-", given=letter).stdout
+    assert b"-: rejected" in folder.run("--once", "-", "-o", "-", given=b"%PDF-1.4\n", code=1).stderr
+    assert folder.names() == set()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes.clock import FakeClock
-from support.stores import INBOX, Stores, arrival, rejected
+from support.stores import INBOX, Stores, arrival, attempt, rejected
 
 from ocrd.domain.documents import MediaType
 from ocrd.domain.errors import ReasonCode
@@ -192,13 +194,19 @@ def test_after_a_crash_everything_is_queued_again_and_the_claims_count(stores: S
 # --- ending ------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_document_knows_when_and_how_long(stores: Stores, clock: FakeClock) -> None:
-    document = stores.register()
+def test_a_finished_document_knows_when_and_how_long_its_pages_took(stores: Stores, clock: FakeClock) -> None:
+    document = stores.register(pages=2)
     stores.begin()
-    clock.advance(12.5)
+    stores.pages.claim(document, 1)
+    clock.advance(3600)  # somebody paused the queue
+    stores.pages.note_attempt(document, 1, replace(attempt(PageState.DONE), seconds=10.0))
+    stores.pages.land(document, 1, PageState.DONE, replace(attempt(PageState.DONE), seconds=2.5))
     stores.read_all(document)
     finished_at, seconds = stores.rows("SELECT finished_at, seconds FROM documents")[0]
-    assert (finished_at, seconds) == (clock.now().timestamp(), pytest.approx(12.5))
+    assert (finished_at, seconds) == (
+        clock.now().timestamp(),
+        pytest.approx(12.5 + attempt(PageState.DONE).seconds),
+    )
 
 
 def test_a_document_that_is_not_running_cannot_be_finished(stores: Stores) -> None:

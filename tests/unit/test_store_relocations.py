@@ -57,7 +57,9 @@ def test_the_document_and_its_texts_are_known_where_they_arrived(stores: Stores)
     assert stores.documents.find_path(SCAN) is None
     assert stores.outputs.is_ours(DONE + b".txt")
     assert not stores.outputs.is_ours(TEXT)
-    assert stores.rows("SELECT why FROM events ORDER BY id DESC LIMIT 1") == [("moved to done/scan.pdf",)]
+    assert stores.rows("SELECT why FROM events ORDER BY id DESC LIMIT 1") == [
+        ("moved from scan.pdf to done/scan.pdf",)
+    ]
 
 
 def test_a_document_whose_files_are_moved_is_not_claimed_until_they_arrived(stores: Stores) -> None:

@@ -122,3 +122,21 @@ def test_a_snippet_is_short_whatever_the_text(text: str, asked: list[str], width
     joined = "".join(part.text for part in words.snippet(text, words.parse(asked), width=width))
     assert len(joined) <= width + 2
     assert "\n" not in joined
+
+
+@given(st.lists(st.sampled_from(["aa", "ab", "b", "cccccc"]), max_size=40), st.integers(4, 60))
+def test_the_stretch_that_is_shown_is_the_best_of_all(text: list[str], width: int) -> None:
+    """Against the plain definition: of the stretches from a hit on, most terms, then most hits, then the first."""
+    found = list(words.words(" ".join(text)))
+    hits = words._hits(found, words.parse(["a*", "ab", "b aa", "aa cccccc b"]))
+    stretches = []
+    for start, stop in sorted(hits):
+        inside = [
+            (first, last)
+            for first, last in hits
+            if (first, last) >= (start, stop) and found[last].end - found[start].start <= width // 2
+        ] or [(start, stop)]
+        score = len({hits[place] for place in inside}), len(inside)
+        stretches.append((score, (start, max(last for _, last in inside))))
+    best = max(stretches, key=lambda one: one[0], default=(None, None))
+    assert words._best_window(found, hits, width) == best[1]
