@@ -464,6 +464,21 @@ def test_of_a_double_page_the_left_one_is_read_first(recognizer: EmbeddedRecogni
     assert len(re.findall(r"[a-zA-Z]{4,}", right)) > 0.97 * len(english)
 
 
+def test_the_rows_of_an_invoice_do_not_go_on_beyond_the_fold_of_a_double_page(
+    recognizer: EmbeddedRecognizer, tmp_path: Path
+) -> None:
+    invoice = sample("invoice_ru.png")
+    double = Image.new("L", (2 * invoice.width, invoice.height), 250)
+    for number in range(2):
+        double.paste(invoice, (number * invoice.width, 0))
+    found = read(recognizer, page_of(double, tmp_path))
+    assert len(re.findall(r"^Всего к оплате: +44 382,00$", found.text, re.MULTILINE)) == 2
+    tables = [block for block in found.blocks if block.category == "Table"]
+    goods = [block for block in tables if "Папка-регистратор" in block.text]
+    assert [block.box[0] > invoice.width for block in goods] == [False, True]
+    assert [block.text.count("<th>") for block in goods] == [6, 6]
+
+
 def test_a_receipt_of_two_metres_is_read_to_its_end(recognizer: EmbeddedRecognizer, tmp_path: Path) -> None:
     receipt = sample("папка/счёт за март.png")
     long = Image.new("L", (receipt.width, 24 * receipt.height), 250)

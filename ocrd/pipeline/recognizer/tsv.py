@@ -48,6 +48,15 @@ class View:
     straight: tuple[int, int] = (0, 0)
     scale: float = 1.0
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Width and height of what the engine saw."""
+        turned = self.rotation in {90, 270}
+        size = (
+            self.straight if self.skew else (self.height, self.width) if turned else (self.width, self.height)
+        )
+        return round(size[0] * self.scale), round(size[1] * self.scale)
+
     def place(self, box: Box) -> Box:
         """A box of what the engine saw, on the page's image."""
         if self.scale != 1.0:
@@ -83,7 +92,7 @@ def parse_blocks(tsv: str, view: View = View()) -> tuple[Block, ...]:  # it is f
         ]
         for _, paragraph in groupby(rows, key=lambda row: row.paragraph)
     ]
-    return tuple(_to_block(part, view.place) for part in find_tables(arrange(paragraphs)))
+    return tuple(_to_block(part, view.place) for part in find_tables(arrange(paragraphs, view.seen)))
 
 
 def _to_block(part: Paragraph | Grid, place: Callable[[Box], Box]) -> Block:
