@@ -18,7 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, ServiceMissing
+from ocrd.domain.jobs import Verdict
 from ocrd.domain.ports import Recognizer
+from ocrd.domain.quality import Cause, Judgement, judge
 from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
@@ -264,10 +266,28 @@ def test_with_auto_letters_without_data_are_named_with_the_package(tmp_path: Pat
         (tmp_path / f"{language}.traineddata").symlink_to(os.path.join(DATA, f"{language}.traineddata"))
     engine = EmbeddedRecognizer(str(tmp_path), ("eng", "auto"), workers=1)
     page = page_of(draw(RUSSIAN), tmp_path)
-    (note,) = engine.recognize(page, Request(languages=("eng", "auto"), timeout_s=60), Event()).notes
+    found = engine.recognize(page, Request(languages=("eng", "auto"), timeout_s=60), Event())
     engine.close()
+    (note,) = found.notes
     assert "in Cyrillic letters" in note
     assert "sudo apt install tesseract-ocr-rus" in note
+    assert judge(page, found) == Judgement(Verdict.SUSPECT, note, Cause.SCRIPTS)
+
+
+GREEK = (
+    "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι",
+    "στην αξιοπρέπεια και τα δικαιώματα. Είναι προικισμένοι",
+    "με λογική και συνείδηση, και οφείλουν να συμπεριφέρονται",
+    "μεταξύ τους με πνεύμα αδελφοσύνης.",
+)
+
+
+def test_a_page_in_letters_that_nobody_asked_for_is_suspect_and_one_that_was_read_is_not(
+    recognizer: EmbeddedRecognizer, tmp_path: Path
+) -> None:
+    greek, english = page_of(draw(GREEK), tmp_path, "ell.pgm"), page_of(draw(LINES), tmp_path, "eng.pgm")
+    assert judge(greek, read(recognizer, greek)).verdict is Verdict.SUSPECT
+    assert judge(english, read(recognizer, english)).verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(

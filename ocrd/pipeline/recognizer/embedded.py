@@ -168,6 +168,7 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
         height=answer["height"],
         confidence=mean_confidence(all_words(blocks)),
         notes=tuple(_notes(answer)),
+        doubt=_lack(answer),
     )
 
 
@@ -178,12 +179,19 @@ def _notes(answer: dict[str, Any]) -> Iterator[str]:
         yield f"the type is small: the page was read {answer['scale']:g} times as large"
     if "languages" in answer:
         yield f"the languages asked for do not read this page; it was read with {answer['languages']}"
-    if "lacking" in answer:
-        package = tessdata.debian_package(answer["lacking"])
-        yield (
-            f"the page seems to be in {answer['script']} letters, for which no data is installed: "
-            f"sudo apt install {package}, or that of another such language; then: ocrd retry --again FILE"
-        )
+    if lack := _lack(answer):
+        yield lack
+
+
+def _lack(answer: dict[str, Any]) -> str:
+    """Which data the page lacks, and what to do; empty if none is known to."""
+    if "lacking" not in answer:
+        return ""
+    package = tessdata.debian_package(answer["lacking"])
+    return (
+        f"the page seems to be in {answer['script']} letters, for which no data is installed: "
+        f"sudo apt install {package}, or that of another such language; then: ocrd retry --again FILE"
+    )
 
 
 class _Worker:
