@@ -508,6 +508,26 @@ def test_a_receipt_of_two_metres_is_read_to_its_end(recognizer: EmbeddedRecogniz
     assert read(recognizer, page_of(long, tmp_path)).text.count("Уха рыбацкая") == 24
 
 
+@pytest.mark.parametrize("turned", [None, Image.Transpose.ROTATE_180])
+def test_a_receipt_longer_than_tesseract_reads_is_read_in_strips_and_its_boxes_stand_on_the_page(
+    recognizer: EmbeddedRecognizer, tmp_path: Path, turned: Image.Transpose | None
+) -> None:
+    long = Image.new("L", (800, 33_000), 250)
+    pen = ImageDraw.Draw(long)
+    for number in range(60):
+        pen.text(
+            (60, 100 + 545 * number), f"Total of receipt {number + 100}", 0, ImageFont.truetype(FONT, 60)
+        )
+    page = long if turned is None else long.transpose(turned)
+    found = read(recognizer, page_of(page, tmp_path))
+    assert re.findall(r"\d{3}", found.text) == [str(number + 100) for number in range(60)]
+    assert (found.width, found.height, found.rotation) == (*page.size, 0 if turned is None else 180)
+    words = [word for block in found.blocks for word in block.words or () if len(word.text) > 3]
+    assert len(words) >= 120
+    for word in words:
+        assert min(page.crop(word.box).tobytes()) < 128, f"no ink at {word}"
+
+
 @pytest.mark.parametrize("degrees", [-3.0, 7.0])
 def test_a_page_that_lies_askew_is_straightened_and_its_boxes_stand_on_it_as_it_lies(
     recognizer: EmbeddedRecognizer, tmp_path: Path, degrees: float

@@ -39,7 +39,7 @@ class _Row(NamedTuple):
 class View:
     """How a page's image of `width` × `height` pixels was seen by the engine: turned clockwise by `rotation` (0, 90, 180,
     270), then straightened by `skew` degrees counter-clockwise, by which it grew to `straight`; all that on a copy that was
-    `scale` times as large."""
+    `scale` times as large. Its upper edge is `top` pixels below that of the page, if it is a strip of one."""
 
     rotation: int = 0
     width: int = 0
@@ -47,6 +47,7 @@ class View:
     skew: float = 0.0
     straight: tuple[int, int] = (0, 0)
     scale: float = 1.0
+    top: int = 0
 
     @property
     def seen(self) -> tuple[int, int]:
@@ -66,7 +67,10 @@ class View:
             turned = self.rotation in {90, 270}
             size = (self.height, self.width) if turned else (self.width, self.height)
             box = unskew_box(box, degrees=self.skew, straight=self.straight, size=size)
-        return unrotate_box(box, rotation=self.rotation, width=self.width, height=self.height)
+        left, upper, right, lower = unrotate_box(
+            box, rotation=self.rotation, width=self.width, height=self.height
+        )
+        return left, upper + self.top, right, lower + self.top
 
 
 def parse_lines(tsv: str) -> list[list[Word]]:
