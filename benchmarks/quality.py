@@ -53,6 +53,11 @@ CLASSES = {
 """By the column `kind` of the corpus's MANIFEST.tsv."""
 TURNED = re.compile(r"rot(ated|\d|[LR]\b)|skew|orient")
 """Names of documents that lie on their side, upside down or askew, whatever else they are."""
+NAMED = {
+    "noisy": re.compile(r"noisy|_q30|_photo\b|fax|bleed|_75dpi"),
+    "light on dark": re.compile(r"white_on_dark"),
+}
+"""Further classes, by the names of their documents: bad copies and photos, and pages that were turned to their negative."""
 SAMPLE_KINDS = {
     "two_columns_en.png": "multi-column",
     "invoice_ru.png": "invoice",
@@ -87,6 +92,7 @@ class Case:
         found += [CLASSES[self.kind]] if self.kind in CLASSES else []
         if TURNED.search(self.name) and CLASSES["skew"] not in found:
             found.append(CLASSES["skew"])
+        found += [name for name, pattern in NAMED.items() if pattern.search(self.name)]
         return [*found, "born digital"] if self.is_born_digital else found
 
 

@@ -129,6 +129,8 @@ class Recognition:
     """What was mended or doubted on the way from the answer to the text, in words."""
     testimony: dict[str, Any] | None = None
     """What a second reader of the page said to the text (see `domain/witness.py`)."""
+    doubt: str = ""
+    """Why the engine itself takes its text for none of the page's, in words. Not stored: the verdict's reason says it."""
 
     def to_json(self) -> dict[str, Any]:
         """As versioned plain data, for the store and the `json` output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ocrd.domain.documents import Box
@@ -22,7 +22,7 @@ class RenderSize:
 
 
 LONGEST_SIDE_PX = 32_700
-"""Tesseract reads no image that is wider or higher than 32,767 pixels."""
+"""Tesseract reads no image that is wider or higher than 32,767 pixels; of a higher one the engine is given strips."""
 
 
 def choose_dpi(
@@ -105,6 +105,28 @@ def smart_resize(
 def image_tokens(width: int, height: int, *, factor: int) -> int:
     """Tokens of a resized image."""
     return (width // factor) * (height // factor)
+
+
+LONGEST_STRIP_PX = 12_000
+"""So high are the strips that the embedded engine reads a longer picture in: low enough to be enlarged where the type is small."""
+CUT_WINDOW_PX = 1_500
+"""A strip ends within so many pixels of its greatest height, at the row with the least ink: 8 lines of 12 pt at 600 DPI."""
+CLEAR_ROWS = 4
+"""Rows above and below a cut that are to be free of ink as well."""
+
+
+def cut_at_blank_rows(
+    ink: Sequence[int], *, longest: int = LONGEST_STRIP_PX, window: int = CUT_WINDOW_PX
+) -> list[tuple[int, int]]:
+    """Where a picture is cut into strips (top, bottom), each below the other and none higher than `longest`, by how much
+    ink its rows have. They need not overlap, for between two lines of type there are rows without any."""
+    strips, top = [], 0
+    while len(ink) - top > longest:
+        rows = range(top + max(1, longest - window), top + longest + 1)
+        bottom = min(rows, key=lambda row: (sum(ink[max(0, row - CLEAR_ROWS) : row + CLEAR_ROWS]), -row))
+        strips.append((top, bottom))
+        top = bottom
+    return [*strips, (top, len(ink))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ _LADDERS = {
     Cause.SCRIPTS: (_SAMPLING, _OCR, SECOND_RUNG),
     Cause.DENSITY: (_SAMPLING, _REGIONS, SECOND_RUNG),
     Cause.WITNESS: (_SAMPLING, _OCR, _STRIPS),
+    Cause.ILLEGIBLE: (_SAMPLING, _OCR, SECOND_RUNG),
 }
 """By the cause of the last failure. `SECOND_RUNG` before the end looks which way up the page is: the second engine
 finds out, and the model is asked again with the page turned; without one, it is turned all ways."""

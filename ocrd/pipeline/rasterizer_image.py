@@ -249,9 +249,7 @@ def _make_square(page: Image.Image, resolution: tuple[float, float]) -> Image.Im
 
 
 def _limit_size(page: Image.Image, dpi: float, max_pixels: int) -> tuple[Image.Image, float]:
-    scale = min(
-        math.sqrt(max_pixels / (page.width * page.height)), LONGEST_SIDE_PX / max(page.width, page.height)
-    )
+    scale = min(math.sqrt(max_pixels / (page.width * page.height)), LONGEST_SIDE_PX / page.width)
     if scale >= 1:
         return page, dpi
     size = (max(1, int(page.width * scale)), max(1, int(page.height * scale)))

@@ -39,3 +39,21 @@ def test_no_document_that_the_bare_engine_reads_is_lost(results: Sequence[qualit
         if result.scores[quality.OURS].catastrophic and not result.scores[quality.BARE].catastrophic
     ]
     assert lost == []
+
+
+GOALS = {"tables, forms, invoices": 0.07, "several columns": 0.01}
+"""Wrong characters that a document may have at most."""
+
+
+def test_invoices_forms_and_columns_are_read_by_the_same_engine_in_one_run(
+    results: Sequence[quality.Result],
+) -> None:
+    """Of pictures whose truth is in the order of a reader."""
+    judged = [
+        (name, result.case.name, result.scores[quality.OURS].cer)
+        for name, group in quality.by_class(results).items()
+        for result in group
+        if name in GOALS and result.case.is_ordered and not result.case.is_born_digital
+    ]
+    assert judged
+    assert [one for one in judged if one[2] > GOALS[one[0]]] == []

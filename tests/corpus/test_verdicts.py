@@ -6,7 +6,9 @@ import json
 import os
 from pathlib import Path
 
+import processes
 import pytest
+import quality
 
 from ocrd.domain.documents import Block, PageImage, Recognition
 from ocrd.domain.jobs import Verdict
@@ -100,3 +102,30 @@ def test_each_page_of_a_real_document_is_ok() -> None:
             if page.strip() and judgement.verdict is not Verdict.OK:
                 doubted.append((path.name, judgement))
     assert doubted == []
+
+
+HARD_KINDS = {"handwriting", "receipt", "fax"}
+"""Those whose pages are read least surely."""
+
+
+@pytest.mark.timeout(600)
+def test_of_the_pages_that_the_embedded_engine_reads_only_handwriting_is_doubted(tmp_path: Path) -> None:
+    cases = [case for case in quality.cases_of(CORPUS) if case.kind in HARD_KINDS]
+    inbox = tmp_path / "inbox"
+    processes.fill(str(inbox), ((case.path, case.name) for case in cases))
+    command = processes.ocrd_command(
+        "run", "--once", "--inbox", str(inbox), "--state", str(tmp_path / "state")
+    )
+    environment = processes.private_environment(str(tmp_path), {"OCRD_OUTPUT__FORMATS": "json"})
+    assert processes.measure(command, environment, log=str(tmp_path / "log")).code == 0
+    verdicts = {
+        case: {page["verdict"] for page in json.loads((inbox / f"{case.name}.json").read_bytes())["pages"]}
+        for case in cases
+    }
+    assert cases
+    assert [(case.name, found) for case, found in verdicts.items() if found != expected(case)] == []
+
+
+def expected(case: quality.Case) -> set[str]:
+    """The verdicts of its pages."""
+    return {"suspect"} if case.kind == "handwriting" else {"ok"}

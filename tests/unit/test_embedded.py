@@ -18,7 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault, ServiceMissing
+from ocrd.domain.jobs import Verdict
 from ocrd.domain.ports import Recognizer
+from ocrd.domain.quality import Cause, Judgement, judge
 from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
@@ -264,10 +266,28 @@ def test_with_auto_letters_without_data_are_named_with_the_package(tmp_path: Pat
         (tmp_path / f"{language}.traineddata").symlink_to(os.path.join(DATA, f"{language}.traineddata"))
     engine = EmbeddedRecognizer(str(tmp_path), ("eng", "auto"), workers=1)
     page = page_of(draw(RUSSIAN), tmp_path)
-    (note,) = engine.recognize(page, Request(languages=("eng", "auto"), timeout_s=60), Event()).notes
+    found = engine.recognize(page, Request(languages=("eng", "auto"), timeout_s=60), Event())
     engine.close()
+    (note,) = found.notes
     assert "in Cyrillic letters" in note
     assert "sudo apt install tesseract-ocr-rus" in note
+    assert judge(page, found) == Judgement(Verdict.SUSPECT, note, Cause.SCRIPTS)
+
+
+GREEK = (
+    "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι",
+    "στην αξιοπρέπεια και τα δικαιώματα. Είναι προικισμένοι",
+    "με λογική και συνείδηση, και οφείλουν να συμπεριφέρονται",
+    "μεταξύ τους με πνεύμα αδελφοσύνης.",
+)
+
+
+def test_a_page_in_letters_that_nobody_asked_for_is_suspect_and_one_that_was_read_is_not(
+    recognizer: EmbeddedRecognizer, tmp_path: Path
+) -> None:
+    greek, english = page_of(draw(GREEK), tmp_path, "ell.pgm"), page_of(draw(LINES), tmp_path, "eng.pgm")
+    assert judge(greek, read(recognizer, greek)).verdict is Verdict.SUSPECT
+    assert judge(english, read(recognizer, english)).verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -464,6 +484,21 @@ def test_of_a_double_page_the_left_one_is_read_first(recognizer: EmbeddedRecogni
     assert len(re.findall(r"[a-zA-Z]{4,}", right)) > 0.97 * len(english)
 
 
+def test_the_rows_of_an_invoice_do_not_go_on_beyond_the_fold_of_a_double_page(
+    recognizer: EmbeddedRecognizer, tmp_path: Path
+) -> None:
+    invoice = sample("invoice_ru.png")
+    double = Image.new("L", (2 * invoice.width, invoice.height), 250)
+    for number in range(2):
+        double.paste(invoice, (number * invoice.width, 0))
+    found = read(recognizer, page_of(double, tmp_path))
+    assert len(re.findall(r"^Всего к оплате: +44 382,00$", found.text, re.MULTILINE)) == 2
+    tables = [block for block in found.blocks if block.category == "Table"]
+    goods = [block for block in tables if "Папка-регистратор" in block.text]
+    assert [block.box[0] > invoice.width for block in goods] == [False, True]
+    assert [block.text.count("<th>") for block in goods] == [6, 6]
+
+
 def test_a_receipt_of_two_metres_is_read_to_its_end(recognizer: EmbeddedRecognizer, tmp_path: Path) -> None:
     receipt = sample("папка/счёт за март.png")
     long = Image.new("L", (receipt.width, 24 * receipt.height), 250)
@@ -471,6 +506,26 @@ def test_a_receipt_of_two_metres_is_read_to_its_end(recognizer: EmbeddedRecogniz
         long.paste(receipt, (0, number * receipt.height))
     assert long.height / DPI * 2.54 > 200
     assert read(recognizer, page_of(long, tmp_path)).text.count("Уха рыбацкая") == 24
+
+
+@pytest.mark.parametrize("turned", [None, Image.Transpose.ROTATE_180])
+def test_a_receipt_longer_than_tesseract_reads_is_read_in_strips_and_its_boxes_stand_on_the_page(
+    recognizer: EmbeddedRecognizer, tmp_path: Path, turned: Image.Transpose | None
+) -> None:
+    long = Image.new("L", (800, 33_000), 250)
+    pen = ImageDraw.Draw(long)
+    for number in range(60):
+        pen.text(
+            (60, 100 + 545 * number), f"Total of receipt {number + 100}", 0, ImageFont.truetype(FONT, 60)
+        )
+    page = long if turned is None else long.transpose(turned)
+    found = read(recognizer, page_of(page, tmp_path))
+    assert re.findall(r"\d{3}", found.text) == [str(number + 100) for number in range(60)]
+    assert (found.width, found.height, found.rotation) == (*page.size, 0 if turned is None else 180)
+    words = [word for block in found.blocks for word in block.words or () if len(word.text) > 3]
+    assert len(words) >= 120
+    for word in words:
+        assert min(page.crop(word.box).tobytes()) < 128, f"no ink at {word}"
 
 
 @pytest.mark.parametrize("degrees", [-3.0, 7.0])

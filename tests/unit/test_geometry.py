@@ -13,6 +13,7 @@ from ocrd.domain.geometry import (
     Part,
     box_to_page,
     choose_dpi,
+    cut_at_blank_rows,
     image_tokens,
     plan_parts,
     smart_resize,
@@ -253,3 +254,22 @@ def test_a_box_that_makes_no_sense_is_put_on_the_page() -> None:
     assert box_to_page(
         (900, 900, -5, 950), from_size=(100, 100), to_size=(100, 100), page_size=(100, 100)
     ) == (0, 99, 100, 100)
+
+
+# --- long pages ---------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 255), max_size=300), st.integers(2, 50), st.integers(1, 60))
+def test_strips_lie_below_each_other_and_none_is_too_high(ink: list[int], longest: int, window: int) -> None:
+    strips = cut_at_blank_rows(ink, longest=longest, window=window)
+    assert strips[0][0] == 0
+    assert strips[-1][1] == len(ink)
+    assert all(above[1] == below[0] for above, below in itertools.pairwise(strips))
+    assert all(top < bottom <= top + longest for top, bottom in strips) or not ink
+
+
+@given(st.integers(20, 40), st.integers(16, 30), st.integers(2, 40))
+def test_no_line_of_type_is_cut(height: int, blank: int, lines: int) -> None:
+    ink = ([90] * height + [0] * blank) * lines
+    for _, bottom in cut_at_blank_rows(ink, longest=200, window=80)[:-1]:
+        assert not any(ink[bottom - 2 : bottom + 2])

@@ -11,7 +11,16 @@ from support.stores import recognition
 from ocrd.domain.documents import Block, PageImage, Recognition
 from ocrd.domain.ink import BLANK_INK, ink_share, is_blank
 from ocrd.domain.jobs import Verdict
-from ocrd.domain.quality import INK_WITHOUT_TEXT, Cause, Judgement, judge, score
+from ocrd.domain.quality import (
+    FEWEST_LETTERS,
+    INK_WITHOUT_TEXT,
+    LEGIBLE_CONFIDENCE,
+    TESSERACT,
+    Cause,
+    Judgement,
+    judge,
+    score,
+)
 
 
 def page(ink: float, *notes: str) -> PageImage:
@@ -55,6 +64,33 @@ def test_a_page_is_blank_below_the_ink_of_one_full_stop() -> None:
     assert is_blank(page(0.0))
     assert is_blank(page(BLANK_INK * 0.99))
     assert not is_blank(page(BLANK_INK))
+
+
+LEGIBLE = replace(recognition("the quick brown fox jumps over it"), engine=TESSERACT, confidence=71.0)
+
+
+def test_a_page_that_tesseract_is_not_sure_of_is_suspect() -> None:
+    judgement = judge(page(0.1), replace(LEGIBLE, confidence=44.0))
+    assert (judgement.verdict, judgement.cause) == (Verdict.SUSPECT, Cause.ILLEGIBLE)
+    assert "44 of 100" in judgement.reason
+
+
+@given(st.text(), st.none() | st.floats(0, 100))
+def test_a_page_without_a_doubt_and_read_surely_or_hardly_written_on_is_ok(
+    text: str, confidence: float | None
+) -> None:
+    read = replace(LEGIBLE, text=text, confidence=confidence)
+    unsure = confidence is not None and confidence < LEGIBLE_CONFIDENCE
+    many = sum(map(str.isalpha, text)) >= FEWEST_LETTERS
+    verdict = judge(page(0.1), read).verdict
+    assert (verdict is Verdict.OK) == (bool(text.strip()) and not (unsure and many))
+
+
+def test_letters_without_data_make_a_page_suspect_with_the_package_as_reason() -> None:
+    judgement = judge(page(0.1), replace(LEGIBLE, doubt="no data: sudo apt install tesseract-ocr-ell"))
+    assert judgement == Judgement(
+        Verdict.SUSPECT, "no data: sudo apt install tesseract-ocr-ell", Cause.SCRIPTS
+    )
 
 
 @given(st.lists(st.integers(0, 1000), min_size=256, max_size=256))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.words_on_a_page import PROSE, WORDS, column
 
 from ocrd.domain.documents import Word
-from ocrd.domain.reading_order import Paragraph, arrange
+from ocrd.domain.reading_order import Paragraph, arrange, find_fold
 
 
 def read(*paragraphs: Paragraph) -> list[str]:
@@ -130,3 +132,108 @@ def test_the_resolution_changes_nothing(scale: float) -> None:
 
     larger = [[[scaled(word) for word in words] for words in part] for part in parts]
     assert read(*larger) == read(*parts)
+
+
+# --- spreads ------------------------------------------------------------------------------------------------
+
+PAGE_WIDTH, PAGE_HEIGHT = 830, 1170
+SPREAD = (2 * PAGE_WIDTH, PAGE_HEIGHT)
+FOOT = ["the sum is to be paid within ten days of this letter", "to the account that is named on top of it"]
+GOODS = ["Paper A4", "Toner", "Delivery", "Staples", "Ink", "Glue"]
+FIGURES = ["349,90", "8 450,00", "1 200,00", "12,00", "77,10", "5,00"]
+
+
+def form(x: int) -> list[Paragraph]:
+    return [
+        column(LABELS, x + 100, 100, pitch=90),
+        column(VALUES, x + 440, 98, pitch=90),
+        column(FOOT, x + 100, 500),
+    ]
+
+
+def bill(x: int) -> list[Paragraph]:
+    return [
+        column(GOODS, x + 100, 200, pitch=50),
+        column(FIGURES, x + 600, 200, pitch=50),
+        column(FOOT, x + 100, 600),
+    ]
+
+
+def prose(x: int) -> list[Paragraph]:
+    return [column(PROSE, x + 100, 120), column(PROSE, x + 100, 500)]
+
+
+def two_columns(x: int) -> list[Paragraph]:
+    return [column(PROSE, x + 60, 120), column(PROSE, x + 430, 120)]
+
+
+PAGES = st.sampled_from([form, bill, prose, two_columns])
+
+
+def read_spread(paragraphs: list[Paragraph]) -> list[str]:
+    return [" ".join(word.text for word in words) for part in arrange(paragraphs, SPREAD) for words in part]
+
+
+@given(PAGES, PAGES)
+def test_of_a_spread_the_left_page_is_read_and_then_the_right_one(
+    left: Callable[[int], list[Paragraph]], right: Callable[[int], list[Paragraph]]
+) -> None:
+    assert read_spread(left(0) + right(PAGE_WIDTH)) == read(*left(0)) + read(*right(PAGE_WIDTH))
+
+
+def test_a_bill_beside_a_bill_is_no_table_of_four_columns() -> None:
+    rows = [f"{good} {figure}" for good, figure in zip(GOODS, FIGURES, strict=True)]
+    assert read_spread(bill(0) + bill(PAGE_WIDTH)) == [*rows, *FOOT, *rows, *FOOT]
+
+
+def test_a_line_that_the_engine_read_over_the_fold_is_cut_there() -> None:
+    over = [[*one, *other] for one, other in zip(*(column(PROSE, x, 100) for x in (100, 930)), strict=True)]
+    assert read_spread([over]) == PROSE + PROSE
+
+
+def test_dirt_in_the_fold_hides_no_spread() -> None:
+    shadow = [[Word(text="ili", box=(820, y, 840, y + 20), confidence=20.0, line=0)] for y in (100, 400)]
+    assert find_fold([*bill(0), shadow, *bill(PAGE_WIDTH)], SPREAD) is not None
+
+
+@pytest.mark.parametrize("title", [["Stock of the year"], FOOT])
+def test_a_table_over_the_whole_width_of_a_page_is_read_by_rows(title: list[str]) -> None:
+    """Neither with a narrow nor with a wide gutter in the middle."""
+    columns = [column(GOODS, 100, 200, pitch=50)]
+    columns += [column(FIGURES, x, 200, pitch=50) for x in (500, 680, 1000, 1200, 1400)]
+    table = [column(title, 100, 100), *columns]
+    assert find_fold(table, SPREAD) is None
+    assert read_spread(table)[len(title) :] == [
+        " ".join([good, *[figure] * 5]) for good, figure in zip(GOODS, FIGURES, strict=True)
+    ]
+
+
+def test_a_table_whose_last_column_holds_sentences_is_read_by_rows() -> None:
+    notes = ["handed out to the head of the department", *["for the repair of the old machine hall"] * 5]
+    middle = column([figure.replace(" ", "") for figure in FIGURES], 640, 200, pitch=50)
+    table = [
+        column(FOOT, 100, 80),
+        column(GOODS, 100, 200, pitch=50),
+        middle,
+        column(notes, 880, 200, pitch=50),
+    ]
+    assert find_fold(table, SPREAD) is None
+
+
+@given(PAGES, st.floats(0.5, 1.19))
+def test_a_page_that_is_not_much_wider_than_high_is_no_spread(
+    page: Callable[[int], list[Paragraph]], ratio: float
+) -> None:
+    parts = page(0) + page(PAGE_WIDTH)
+    assert arrange(parts, (round(ratio * 1000), 1000)) == arrange(parts)
+
+
+@given(
+    st.lists(st.lists(st.lists(WORDS, min_size=1, max_size=8), min_size=1, max_size=6), max_size=12),
+    st.integers(1, 4000),
+)
+def test_every_word_of_a_spread_is_read_once(page: list[list[list[Word]]], width: int) -> None:
+    arranged = arrange(page, (width, 1000))
+    assert sorted(map(id, (word for part in arranged for words in part for word in words))) == sorted(
+        map(id, (word for part in page for words in part for word in words))
+    )

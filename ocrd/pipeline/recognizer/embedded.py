@@ -7,6 +7,7 @@ never the daemon. Threads of one process would be as fast (tesserocr lets go of 
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
+from ocrd.domain.geometry import LONGEST_SIDE_PX
 from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
 from ocrd.host.events import Either
 from ocrd.pipeline.recognizer import tessdata
@@ -71,8 +73,8 @@ class EmbeddedRecognizer:
     def recognize(self, page: PageImage, request: Request, stop: Event) -> Recognition:
         """Read a page, the right way up. Boxes and size are in pixels of the image as it stands on disk.
 
-        Raises PageFault: ENGINE_CRASHED (transient), ENGINE_TIMEOUT after `request.timeout_s`, ENGINE_FAILED for
-        an image that cannot be read. Raises ServerFault if the engine does not start or is being closed, and
+        Raises PageFault: ENGINE_CRASHED (transient), ENGINE_TIMEOUT after `request.timeout_s` (for every 32,700 pixels of
+        a page's height), ENGINE_FAILED for an image that cannot be read. Raises ServerFault if the engine does not start or is being closed, and
         ChildStopped if `stop` is set first: the page is then given back, not failed.
         """
         either = Either(stop, self._closing)
@@ -109,6 +111,7 @@ class EmbeddedRecognizer:
         languages = "+".join(tessdata.named(request.languages))
         version = worker.ready(stop)
         started = time.monotonic()
+        timeout_s = request.timeout_s * math.ceil(page.height / LONGEST_SIDE_PX)
         question = {
             "ask": "read",
             "path": page.path,
@@ -116,9 +119,10 @@ class EmbeddedRecognizer:
             "exact": page.dpi_is_exact,
             "languages": languages,
             "others": tessdata.AUTO in request.languages,
+            "in_strips": page.height > LONGEST_SIDE_PX,
         }
         try:
-            answer = worker.ask(question, timeout_s=request.timeout_s, stop=stop)
+            answer = worker.ask(question, timeout_s=timeout_s, stop=stop)
         except ChildDied as err:
             raise PageFault(
                 ReasonCode.ENGINE_CRASHED,
@@ -128,7 +132,7 @@ class EmbeddedRecognizer:
         except ChildTimeout as err:
             raise PageFault(
                 ReasonCode.ENGINE_TIMEOUT,
-                f"the OCR engine did not finish page {page.number} within {request.timeout_s:g} s",
+                f"the OCR engine did not finish page {page.number} within {timeout_s:g} s",
             ) from err
         if "fault" in answer:
             raise PageFault(
@@ -143,16 +147,8 @@ class EmbeddedRecognizer:
 
 
 def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, seconds: float) -> Recognition:
-    skew = answer.get("skew", 0.0)
-    view = View(
-        rotation=answer["rotation"],
-        width=answer["width"],
-        height=answer["height"],
-        skew=skew,
-        straight=tuple(answer.get("straight", (0, 0))),
-        scale=answer.get("scale", 1.0),
-    )
-    blocks = parse_blocks(answer["tsv"], view)
+    parts = answer.get("parts", [answer])
+    blocks = tuple(block for part in parts for block in parse_blocks(part["tsv"], _view(part)))
     return Recognition(
         text=page_text(blocks),
         blocks=blocks,
@@ -167,7 +163,20 @@ def _to_recognition(answer: dict[str, Any], *, revision: str, dpi: float, second
         width=answer["width"],
         height=answer["height"],
         confidence=mean_confidence(all_words(blocks)),
-        notes=tuple(_notes(answer)),
+        notes=tuple(dict.fromkeys(note for part in parts for note in _notes(part))),
+        doubt=next(filter(None, map(_lack, parts)), ""),
+    )
+
+
+def _view(part: dict[str, Any]) -> View:
+    return View(
+        rotation=part["rotation"],
+        width=part["width"],
+        height=part["height"],
+        skew=part.get("skew", 0.0),
+        straight=tuple(part.get("straight", (0, 0))),
+        scale=part.get("scale", 1.0),
+        top=part.get("top", 0),
     )
 
 
@@ -178,12 +187,19 @@ def _notes(answer: dict[str, Any]) -> Iterator[str]:
         yield f"the type is small: the page was read {answer['scale']:g} times as large"
     if "languages" in answer:
         yield f"the languages asked for do not read this page; it was read with {answer['languages']}"
-    if "lacking" in answer:
-        package = tessdata.debian_package(answer["lacking"])
-        yield (
-            f"the page seems to be in {answer['script']} letters, for which no data is installed: "
-            f"sudo apt install {package}, or that of another such language; then: ocrd retry --again FILE"
-        )
+    if lack := _lack(answer):
+        yield lack
+
+
+def _lack(answer: dict[str, Any]) -> str:
+    """Which data the page lacks, and what to do; empty if none is known to."""
+    if "lacking" not in answer:
+        return ""
+    package = tessdata.debian_package(answer["lacking"])
+    return (
+        f"the page seems to be in {answer['script']} letters, for which no data is installed: "
+        f"sudo apt install {package}, or that of another such language; then: ocrd retry --again FILE"
+    )
 
 
 class _Worker:

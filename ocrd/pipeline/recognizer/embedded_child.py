@@ -4,7 +4,10 @@ Started as `python -m ocrd.pipeline.recognizer.embedded_child TESSDATA LANGUAGES
 It answers a JSON line with a JSON line:
 
     {"ask": "hello"}                          → {"version": "5.5.4"} | {"fatal": why}
-    {"ask": "read", "path", "dpi", "exact", "languages", "others"} → {"tsv", "rotation", "skew", "straight", "width", "height", "scale"} | {"fault": why} | {"fatal": why}
+    {"ask": "read", "path", "dpi", "exact", "languages", "others", "in_strips"} → {"tsv", "rotation", "skew", "straight", "width", "height", "scale"} | {"fault": why} | {"fatal": why}
+
+A page that is higher than Tesseract can read is asked for `in_strips`. The answer then is {"parts", "rotation", "width",
+"height"}, where each part is an answer of its own with the `top` of its strip.
 
 With `others`, an answer may also name the `languages` that the page was read with instead of those of the question, or the
 `script` of its letters and a language that is `lacking` to read them.
@@ -65,6 +68,7 @@ _TURNS = {
     180: Image.Transpose.ROTATE_180,
     270: Image.Transpose.ROTATE_90,
 }
+_HALF_TURN = 180
 _CHANNELS = {"L": 1, "RGB": 3}
 
 
@@ -96,10 +100,26 @@ class Reader:
             raise EngineUnusable(f"Tesseract could not load '{'+'.join(sorted(unread))}' from {self._folder}")
         self._api, self._languages = api, languages
 
-    def read(self, path: str, dpi: float, exact: bool, languages: str, *, others: bool) -> dict[str, Any]:
+    def read(
+        self, path: str, dpi: float, exact: bool, languages: str, *, others: bool, in_strips: bool = False
+    ) -> dict[str, Any]:
         """Read a page image the right way up; with `others` in other languages than those named, if these cannot read
-        it. Raises what Pillow raises for an image that it cannot open."""
+        it; `in_strips` if it is higher than Tesseract can read. Raises what Pillow raises for an image that it cannot
+        open."""
         image = _load(path)
+        if not in_strips:
+            return self._read_image(image, dpi, exact, languages, others=others)
+        from ocrd.domain.geometry import cut_at_blank_rows
+
+        parts = []
+        for top, bottom in cut_at_blank_rows(row_ink(image)):
+            strip = image.crop((0, top, image.width, bottom))
+            parts.append({**self._read_image(strip, dpi, exact, languages, others=others), "top": top})
+        return put_together(parts, image.size)
+
+    def _read_image(
+        self, image: Image.Image, dpi: float, exact: bool, languages: str, *, others: bool
+    ) -> dict[str, Any]:
         reading = self._read_in(languages, image, dpi, exact)
         if not others or self._script is None:
             return reading
@@ -293,6 +313,24 @@ def _reading(
     }
 
 
+def row_ink(image: Image.Image) -> list[int]:
+    """How far each row's mean grey is from the paper's."""
+    grey = image.convert("L")
+    paper = _paper_of(grey)
+    assert isinstance(paper, int)
+    return [abs(row - paper) for row in grey.resize((1, grey.height), Image.Resampling.BOX).tobytes()]
+
+
+def put_together(parts: list[dict[str, Any]], size: tuple[int, int]) -> dict[str, Any]:
+    """The answer for a page of `size` that was read in strips, from top to bottom; if all of them stood on their head, from
+    bottom to top."""
+    turns = {part["rotation"] for part in parts}
+    rotation = turns.pop() if len(turns) == 1 else 0
+    in_order = parts[::-1] if rotation == _HALF_TURN else parts
+    languages = {key: part[key] for part in parts for key in ("languages",) if key in part}
+    return {"parts": in_order, "rotation": rotation, "width": size[0], "height": size[1], **languages}
+
+
 def choose_turn(orientation: dict[str, Any] | None, *, has_words: bool) -> int:
     """How far clockwise to turn a page that was read badly, in degrees; 0 to leave it.
 
@@ -404,6 +442,7 @@ def answer(reader: Reader, question: dict[str, Any]) -> dict[str, Any]:
             question.get("exact", True),
             question["languages"],
             others=question.get("others", False),
+            in_strips=question.get("in_strips", False),
         )
     except EngineUnusable as err:
         return {"fatal": str(err)}

@@ -39,7 +39,7 @@ class _Row(NamedTuple):
 class View:
     """How a page's image of `width` × `height` pixels was seen by the engine: turned clockwise by `rotation` (0, 90, 180,
     270), then straightened by `skew` degrees counter-clockwise, by which it grew to `straight`; all that on a copy that was
-    `scale` times as large."""
+    `scale` times as large. Its upper edge is `top` pixels below that of the page, if it is a strip of one."""
 
     rotation: int = 0
     width: int = 0
@@ -47,6 +47,16 @@ class View:
     skew: float = 0.0
     straight: tuple[int, int] = (0, 0)
     scale: float = 1.0
+    top: int = 0
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Width and height of what the engine saw."""
+        turned = self.rotation in {90, 270}
+        size = (
+            self.straight if self.skew else (self.height, self.width) if turned else (self.width, self.height)
+        )
+        return round(size[0] * self.scale), round(size[1] * self.scale)
 
     def place(self, box: Box) -> Box:
         """A box of what the engine saw, on the page's image."""
@@ -57,7 +67,10 @@ class View:
             turned = self.rotation in {90, 270}
             size = (self.height, self.width) if turned else (self.width, self.height)
             box = unskew_box(box, degrees=self.skew, straight=self.straight, size=size)
-        return unrotate_box(box, rotation=self.rotation, width=self.width, height=self.height)
+        left, upper, right, lower = unrotate_box(
+            box, rotation=self.rotation, width=self.width, height=self.height
+        )
+        return left, upper + self.top, right, lower + self.top
 
 
 def parse_lines(tsv: str) -> list[list[Word]]:
@@ -83,7 +96,7 @@ def parse_blocks(tsv: str, view: View = View()) -> tuple[Block, ...]:  # it is f
         ]
         for _, paragraph in groupby(rows, key=lambda row: row.paragraph)
     ]
-    return tuple(_to_block(part, view.place) for part in find_tables(arrange(paragraphs)))
+    return tuple(_to_block(part, view.place) for part in find_tables(arrange(paragraphs, view.seen)))
 
 
 def _to_block(part: Paragraph | Grid, place: Callable[[Box], Box]) -> Block:
