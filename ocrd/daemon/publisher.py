@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ocrd.domain.documents import PageText
+from ocrd.domain.documents import PageText, Source
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import writer
@@ -72,24 +72,36 @@ class Publisher:
         return self._formats_of(path) or self._formats
 
     def write(
-        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, overwrite: bool
+        self,
+        path: bytes,
+        document_id: int,
+        pages: Callable[[], Iterable[PageText]],
+        *,
+        source: Source,
+        overwrite: bool,
     ) -> Published:
         """Write every format beside the input. The caller commits the written ones as such."""
         with _no_draft_left(path, document_id):
             drafts, failed = [], []
             for name in self._wanted(path):
                 try:
-                    drafts.append(self._draft(path, document_id, name, pages))
+                    drafts.append(self._draft(path, document_id, name, pages, source))
                 except PageFault as err:
                     failed.append((writer.target_of(path, name), str(err)))
             done = self._publish(path, document_id, drafts, overwrite=overwrite)
             return replace(done, failed=tuple(failed))
 
     def _draft(
-        self, path: bytes, document_id: int, name: str, pages: Callable[[], Iterable[PageText]]
+        self,
+        path: bytes,
+        document_id: int,
+        name: str,
+        pages: Callable[[], Iterable[PageText]],
+        source: Source,
     ) -> writer.Draft:
         if name != writer.PDF_FORMAT:
-            return writer.write_draft(path, document_id, name, self._renderers[name], pages())
+            render = self._renderers[name]
+            return writer.write_draft(path, document_id, name, render, pages=pages(), source=source)
         if len(os.path.basename(writer.target_of(path, name))) > NAME_MAX_BYTES:
             raise PageFault(ReasonCode.NAME_TOO_LONG, "with that suffix its name would be too long")
         assert self._overlay is not None, "given with the format"

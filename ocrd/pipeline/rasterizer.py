@@ -495,6 +495,8 @@ def _to_layer(found: dict[str, Any], seconds: float) -> Recognition | str:
         model_revision="",
         prompt_mode=TEXT_LAYER,
         dpi=found["dpi"],
+        width=found["width"],
+        height=found["height"],
         tokens=0,
         seconds=seconds,
     )

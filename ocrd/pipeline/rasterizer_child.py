@@ -4,7 +4,7 @@
     {"ask": "probe", "path", "identity", "media_type", "policy", "passwords", "timeout_s"} → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
     {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
-    {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "blocks"} | {"doubt": "why not"}}}
+    {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "width", "height", "blocks"} | {"doubt": "why not"}}}
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}
 
@@ -286,7 +286,7 @@ def _to_json(page: PageImage | PageFault) -> dict[str, Any]:
 def _layer_to_json(layer: Layer | str) -> dict[str, Any]:
     if isinstance(layer, str):
         return {"doubt": layer}
-    return {"dpi": layer.dpi, "blocks": [block_to_json(block) for block in layer.blocks]}
+    return {**asdict(layer.size), "blocks": [block_to_json(block) for block in layer.blocks]}
 
 
 def _error(kind: str, message: str, *, code: str = "", hint: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ocrd.domain.documents import PageText
+from ocrd.domain.documents import PageText, Source
 from ocrd.domain.errors import ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import searchable_pdf
@@ -70,10 +70,16 @@ def sweep(path: bytes, document_id: int) -> None:
 
 
 def write_draft(
-    path: bytes, document_id: int, output_format: str, render: Renderer, pages: Iterable[PageText]
+    path: bytes,
+    document_id: int,
+    output_format: str,
+    render: Renderer,
+    *,
+    pages: Iterable[PageText],
+    source: Source,
 ) -> Draft:
     """Render the pages into a draft and make it durable. Raises OSError (disk full, folder read-only)."""
-    chunks = render(pages)
+    chunks = render(pages, source)
     return _write(path, document_id, output_format, (chunk.encode("utf-8", "replace") for chunk in chunks))
 
 
