@@ -8,6 +8,7 @@ shapes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -91,12 +92,46 @@ def _as_pdf(source: str, media_type: MediaType) -> str | io.BytesIO:
         return source
     import img2pdf
 
+    guessed = _estimates(source)
     try:
         with open(source, "rb") as file:
-            data = img2pdf.convert(file.read(), rotation=img2pdf.Rotation.ifvalid)
+            data = img2pdf.convert(
+                file.read(), rotation=img2pdf.Rotation.ifvalid, layout_fun=_Layout(guessed)
+            )
     except Exception:  # noqa: BLE001 - it embeds what it can as it is; whatever else it says, Pillow shows the picture
-        data = img2pdf.convert(list(_pictures(source)))
+        data = img2pdf.convert(list(_pictures(source)), layout_fun=_Layout(guessed))
     return io.BytesIO(data)
+
+
+def _estimates(source: str) -> list[float | None]:
+    """By the rules by which the pages are read, so that text and picture are of one size."""
+    from PIL import Image
+
+    from ocrd.pipeline import rasterizer_image
+
+    found: list[float | None] = []
+    with (
+        contextlib.suppress(Exception),
+        Image.open(source) as image,
+    ):  # what is wrong with it is told by who embeds it
+        found.extend(rasterizer_image.estimates(image))
+    return found
+
+
+class _Layout:
+    """How large img2pdf makes the pages: as each frame says, or as large as it is taken to be where it says nothing that can
+    be true. Asked once for each frame, in order."""
+
+    def __init__(self, guessed: Iterable[float | None]) -> None:
+        self._guessed = iter(guessed)
+
+    def __call__(self, width: int, height: int, named: tuple[float, float]) -> Corners:
+        """Width and height in pixels to those of page and picture in points."""
+        import img2pdf
+
+        dpi = next(self._guessed, None)
+        layout: Corners = img2pdf.default_layout_fun(width, height, named if dpi is None else (dpi, dpi))
+        return layout
 
 
 def _pictures(source: str) -> Iterator[bytes]:

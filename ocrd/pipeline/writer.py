@@ -57,6 +57,12 @@ def target_of(path: bytes, output_format: str) -> bytes:
     return path + _SUFFIXES[output_format]
 
 
+def format_of(target: bytes) -> str:
+    """The format of an output by its name, the reverse of `target_of`."""
+    found = {suffix: name for name, suffix in _SUFFIXES.items() if target.endswith(suffix)}
+    return found[max(found, key=len)]  # an error file is a .txt as well
+
+
 def draft_path(path: bytes, document_id: int, output_format: str) -> bytes:
     """The hidden name of a draft; the same after a crash, so that nothing is left lying about."""
     return os.path.join(os.path.dirname(path), b".ocrd-%d-%s.tmp" % (document_id, output_format.encode()))

@@ -46,7 +46,10 @@ def test_a_format_that_is_wanted_later_is_made_of_the_stored_pages(ocrd: Ocrd) -
 def test_every_format_is_written_at_once(ocrd: Ocrd) -> None:
     ocrd.env["OCRD_OUTPUT__FORMATS"] = '["txt", "md", "json", "hocr", "alto", "pdf"]'
     paper.write_png(ocrd.inbox / "one.png", "Hello there")
-    assert ocrd.run_once().returncode == 0
+    done = ocrd.run_once()
+    assert done.returncode == 0
+    said = [json.loads(line) for line in done.stderr.splitlines() if '"document_finished"' in line]
+    assert [line["formats"] for line in said] == [["txt", "md", "json", "hocr", "alto", "pdf"]]
     for suffix in ("txt", "md", "json", "hocr", "alto.xml"):
         assert "Hello" in (ocrd.inbox / f"one.png.{suffix}").read_text()
     assert (ocrd.inbox / "one.png.ocr.pdf").exists()

@@ -98,6 +98,11 @@ def test_every_format_is_written_beside_the_input_under_its_full_name(
     assert document.ours == set(done.written)
 
 
+@pytest.mark.parametrize("name", [*RENDERERS, writer.PDF_FORMAT, writer.ERROR_FORMAT])
+def test_an_output_tells_its_format_by_its_name(name: str) -> None:
+    assert writer.format_of(writer.target_of(b"/inbox/scan.xml.txt", name)) == name
+
+
 def test_the_input_is_left_as_it_is(document: Document, inbox: Path) -> None:
     before = (inbox / "scan.pdf").stat()
     document.write("some text")
