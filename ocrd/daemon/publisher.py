@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ocrd.domain.documents import PageText, Source
 from ocrd.domain.errors import PageFault, ReasonCode
@@ -26,8 +27,13 @@ class Published:
     failed: tuple[tuple[bytes, str], ...] = ()
 
 
-Overlay = Callable[[bytes, int, Callable[[], Iterable[PageText]]], Iterable[bytes]]
-"""Makes a searchable PDF of a document: its path, its number, its pages. Raises PageFault if it cannot."""
+class Overlay(Protocol):
+    """Makes a searchable PDF of a document. Raises PageFault if it cannot."""
+
+    def __call__(
+        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, pdf_a: bool
+    ) -> Iterable[bytes]:
+        """The PDF in pieces, as PDF/A if that is wanted."""
 
 
 @contextlib.contextmanager
@@ -52,20 +58,27 @@ class Publisher:
         renderers: Mapping[str, Renderer] = RENDERERS,
         formats_of: Callable[[bytes], Sequence[str] | None] = lambda path: None,  # noqa: ARG005
         overlay: Overlay | None = None,
+        pdf_a: bool = False,
     ) -> None:
         """`formats_of` tells the formats of an input that has its own; `overlay` is needed for the format `pdf` alone."""
         self._outputs = outputs
         self._formats_of = formats_of
         self._overlay = overlay
-        self.reconfigure(formats=formats, error_file=error_file, renderers=renderers)
+        self.reconfigure(formats=formats, error_file=error_file, renderers=renderers, pdf_a=pdf_a)
 
     def reconfigure(
-        self, *, formats: Sequence[str], error_file: bool, renderers: Mapping[str, Renderer]
+        self,
+        *,
+        formats: Sequence[str],
+        error_file: bool,
+        renderers: Mapping[str, Renderer],
+        pdf_a: bool = False,
     ) -> None:
         """For the documents that are finished from now on."""
         self._formats = tuple(formats)
         self._renderers = dict(renderers)
         self._error_file = error_file
+        self._pdf_a = pdf_a
 
     def _wanted(self, path: bytes) -> Sequence[str]:
         """The formats of an input."""
@@ -105,7 +118,8 @@ class Publisher:
         if len(os.path.basename(writer.target_of(path, name))) > NAME_MAX_BYTES:
             raise PageFault(ReasonCode.NAME_TOO_LONG, "with that suffix its name would be too long")
         assert self._overlay is not None, "given with the format"
-        return writer.write_binary_draft(path, document_id, name, self._overlay(path, document_id, pages))
+        made = self._overlay(path, document_id, pages, pdf_a=self._pdf_a)
+        return writer.write_binary_draft(path, document_id, name, made)
 
     def write_error(
         self, path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str

@@ -172,9 +172,16 @@ class Rasterizer:
         return call.run(sorted(set(numbers)))
 
     def overlay(
-        self, path: bytes, identity: FileIdentity, media_type: MediaType, *, layer: str, target: str
+        self,
+        path: bytes,
+        identity: FileIdentity,
+        media_type: MediaType,
+        *,
+        layer: str,
+        target: str,
+        pdf_a: bool = False,
     ) -> None:
-        """Write a searchable PDF of the document and a layer (`searchable_pdf.to_layer`) to `target`.
+        """Write a searchable PDF of the document and a layer (`searchable_pdf.to_layer`) to `target`, as PDF/A if wanted.
 
         Raises PageFault with the reason, SourceChanged, and ServerFault (no document is to blame). After an exception
         no file is left behind.
@@ -183,6 +190,7 @@ class Rasterizer:
         request = {
             "ask": "overlay",
             "layer": layer,
+            "pdf_a": pdf_a,
             "stem": target,
             "file_bytes": OVERLAY_GROWTH * size + OVERLAY_BYTES,
             **_Source(path, identity, media_type).to_json(),

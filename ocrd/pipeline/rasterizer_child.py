@@ -3,7 +3,7 @@
     {"ask": "hello"}  → {"ready": true}
     {"ask": "probe", "path", "identity", "media_type", "policy", "passwords", "timeout_s"} → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
-    {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
+    {"ask": "overlay", "layer", "stem", "pdf_a", … as above}   → {"written": true}   a searchable PDF at `stem`
     {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "width", "height", "blocks"} | {"doubt": "why not"}}}
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}
@@ -273,7 +273,7 @@ def _overlay(source: str, media_type: MediaType, request: dict[str, Any]) -> dic
     from ocrd.pipeline import searchable_pdf
 
     try:
-        searchable_pdf.build(source, media_type, request["layer"], request["stem"])
+        searchable_pdf.build(source, media_type, request["layer"], request["stem"], pdf_a=request["pdf_a"])
     except PageFault as err:
         return _error("failed", str(err))
     return {"written": True}

@@ -115,3 +115,16 @@ def test_each_output_names_the_file_that_it_stands_beside(ocrd: Ocrd) -> None:
         assert re.findall("<title>(.*)</title>", html) == [name]
         alto = Path(os.fsdecode(path + b".alto.xml")).read_text()
         assert re.findall("<fileName>(.*)</fileName>", alto) == [name]
+
+
+def test_a_pdf_that_cannot_be_an_archival_one_costs_only_that_output(ocrd: Ocrd) -> None:
+    ocrd.env |= {"OCRD_OUTPUT__FORMATS": '["txt", "pdf"]', "OCRD_OUTPUT__PDF_A": "true"}
+    paper.write_pdf(ocrd.inbox / "scan.pdf", "First page")
+    paper.write_png(ocrd.inbox / "photo.png", "Hello there")
+    ocrd.run_once()
+    assert "First" in ocrd.text("scan.pdf")
+    assert not (ocrd.inbox / "scan.pdf.ocr.pdf").exists()
+    job = ocrd.show("scan.pdf")
+    assert (job["state"], job["reason_code"]) == ("done", "output_failed")
+    assert "no PDF/A can be made of it" in job["reason"]
+    assert b"<pdfaid:part>2</pdfaid:part>" in (ocrd.inbox / "photo.png.ocr.pdf").read_bytes()
