@@ -39,7 +39,7 @@ class Overlay:
                 while chunk := file.read(CHUNK_BYTES):
                     yield chunk
         finally:
-            for made in (layer, target):
+            for made in (layer, target, target + searchable_pdf.CONVERTED):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(made)
 

@@ -7,13 +7,39 @@ others keeps what it declares; nothing is claimed for one that declares nothing.
 from __future__ import annotations
 
 import io
+import os
 import struct
+from collections import Counter
 from typing import Any
 
 from ocrd.domain.errors import PageFault, ReasonCode
+from ocrd.host import commands
+from ocrd.host.commands import describe_exit
 
 LONGEST_STRING_BYTES = 32_767
 """ISO 19005-2, 6.1.13; img2pdf keeps to its sizes of pages."""
+LOST_SHARE = 0.01
+"""Of the words of a PDF: with more of them lost a conversion is refused. A ligature may come out otherwise."""
+SAID_CHARACTERS = 200
+_NEVER_S = 3600.0
+"""The job's own deadline is what counts."""
+_GHOSTSCRIPT = (
+    *("-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-sDEVICE=pdfwrite", "-dAutoRotatePages=/None"),
+    *("-dPDFA=2", "-dPDFACompatibilityPolicy=1", "-sColorConversionStrategy=RGB"),
+    *("-dAutoFilterColorImages=false", "-dColorImageFilter=/FlateEncode", "-dDownsampleColorImages=false"),
+    *("-dAutoFilterGrayImages=false", "-dGrayImageFilter=/FlateEncode", "-dDownsampleGrayImages=false"),
+    "-dDownsampleMonoImages=false",
+)
+"""Without loss; JPEGs it passes through. What the standard forbids (scripts, sound, other files) is left out."""
+_INTENT = """
+[/_objdef {{icc}} /type /stream /OBJ pdfmark
+[{{icc}} << /N 3 >> /PUT pdfmark
+[{{icc}} <{profile}> /PUT pdfmark
+[/_objdef {{intent}} /type /dict /OBJ pdfmark
+[{{intent}} << /Type /OutputIntent /S /GTS_PDFA1 /DestOutputProfile {{icc}} /OutputConditionIdentifier (sRGB) >> /PUT pdfmark
+[{{Catalog}} << /OutputIntents [ {{intent}} ] >> /PUT pdfmark
+"""
+"""The output intent, as Ghostscript's own PDFA_def.ps gives it, with the profile in it."""
 _KEEPABLE_PARTS = {"1", "2", "3"}
 """PDF/A-4 is PDF 2.0: another header, and other rules."""
 _FILTERS = {"/DCTDecode", "/FlateDecode", "/CCITTFaxDecode"}
@@ -88,9 +114,7 @@ def make_of_picture(pdf: Any) -> None:
     """Make a PDF/A-2b of a PDF whose pictures may stand in one."""
     import pikepdf
     from pikepdf import Dictionary, Name, String
-    from PIL import ImageCms
 
-    colours = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     pdf.Root.OutputIntents = pikepdf.Array(
         [
             Dictionary(
@@ -98,7 +122,7 @@ def make_of_picture(pdf: Any) -> None:
                 S=Name("/GTS_PDFA1"),
                 OutputConditionIdentifier=String("sRGB"),
                 Info=String("sRGB IEC61966-2.1"),
-                DestOutputProfile=pikepdf.Stream(pdf, _undated(colours), N=3),
+                DestOutputProfile=pikepdf.Stream(pdf, _srgb(), N=3),
             )
         ]
     )
@@ -107,20 +131,66 @@ def make_of_picture(pdf: Any) -> None:
         del pdf.trailer["/Info"]  # what stands there must stand in the metadata too, with the same words
 
 
-def _undated(profile: bytes) -> bytes:
-    """A profile says when it was made. With one date for all, the same picture gives the same file."""
+def _srgb() -> bytes:
+    """The profile of the output intent. It says when it was made; with one date for all, the same picture gives the same
+    file."""
+    from PIL import ImageCms
+
+    profile: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
+
+
+# --- the PDFs of others -------------------------------------------------------------------------------------
+
+
+def find_or_make(source: str, target: str) -> str:
+    """The PDF itself if it declares PDF/A, else `target`, which Ghostscript makes of it. Raises PageFault and qpdf's error."""
+    import pikepdf
+
+    with pikepdf.open(source) as pdf:
+        if _declared_part(pdf) in _KEEPABLE_PARTS:
+            return source
+    _convert(source, target)
+    lost = _words(source) - _words(target)
+    if lost.total() > LOST_SHARE * _words(source).total():
+        raise _impossible(f"Ghostscript loses {lost.total()} of the words that it has itself")
+    return target
+
+
+def _convert(source: str, target: str) -> None:
+    argv = ["gs", *_GHOSTSCRIPT, f"-sOutputFile={target.replace('%', '%%')}"]
+    try:
+        done = commands.run(
+            [*argv, "-c", _INTENT.format(profile=_srgb().hex()), "-f", source],
+            timeout_s=_NEVER_S,
+            env={"TMPDIR": os.path.dirname(target)},
+        )
+    except commands.CommandMissing as err:
+        raise _impossible(
+            "the original is none, and Ghostscript, which could convert it, is not installed; sudo apt-get install "
+            "ghostscript, or set [output] pdf_a = false"
+        ) from err
+    if done.code or not os.path.exists(target):
+        said = " ".join((done.err or done.out).split())[:SAID_CHARACTERS]
+        raise _impossible(f"Ghostscript cannot convert it ({said or describe_exit(done.code)})")
+
+
+def _words(path: str) -> Counter[str]:
+    said = commands.run(["pdftotext", "-enc", "UTF-8", path, "-"], timeout_s=_NEVER_S).out
+    return Counter(said.split())
+
+
+def _declared_part(pdf: Any) -> str:
+    metadata = pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False)
+    return str(metadata.get("pdfaid:part", ""))
 
 
 def keep_claim(pdf: Any) -> None:
     """What a PDF of others that declares PDF/A declares with the text that was added: level b, for that text has no tags.
-    Raises PageFault if it declares none."""
+    Raises PageFault if it declares none, which Ghostscript leaves out where it could not keep to the standard."""
+    if _declared_part(pdf) not in _KEEPABLE_PARTS:
+        raise _impossible("Ghostscript cannot keep to the standard with what is in it")
     metadata = pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False)
-    if str(metadata.get("pdfaid:part", "")) not in _KEEPABLE_PARTS:
-        raise _impossible(
-            "the original is none, and ocrd makes them of pictures and of PDF/A only; convert it before, or set "
-            "[output] pdf_a = false"
-        )
     if metadata.get("pdfaid:conformance") != "B":
         with metadata:
             metadata["pdfaid:conformance"] = "B"

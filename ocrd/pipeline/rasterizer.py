@@ -30,7 +30,8 @@ FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
 OVERLAY_GROWTH, OVERLAY_BYTES = 4, 64 << 20
 """How much larger than document and text together a searchable PDF may become: a picture that is coded anew grows."""
-OVERLAY_S_PER_MIB = 2.0
+OVERLAY_S_PER_MIB, CONVERSION_S_PER_MIB = 2.0, 20.0
+"""Time for a document's size; Ghostscript draws every page anew."""
 START_TIMEOUT_S = 60.0
 """For a child to load its libraries; takes 0.2 s on a quiet machine."""
 MAX_HUNG = 3
@@ -195,7 +196,8 @@ class Rasterizer:
             "file_bytes": OVERLAY_GROWTH * size + OVERLAY_BYTES,
             **_Source(path, identity, media_type).to_json(),
         }
-        timeout_s = self._policy.page_timeout_s + OVERLAY_S_PER_MIB * (size >> 20)
+        s_per_mib = CONVERSION_S_PER_MIB if pdf_a else OVERLAY_S_PER_MIB
+        timeout_s = self._policy.page_timeout_s + s_per_mib * (size >> 20)
         try:
             _raise_overlay_fault(
                 self._ask(request, timeout_s=timeout_s, stop=Event()), self._policy, timeout_s

@@ -24,6 +24,8 @@ from ocrd.packages import install_command
 from ocrd.pipeline import archival_pdf
 
 SUFFIX = b".ocr.pdf"
+CONVERTED = ".converted"
+"""Behind the name of what is made: the original as PDF/A, before the text is added. The caller removes it."""
 MARK = b"/OcrdTextLayer"
 """A key of the file's trailer: what ocrd wrote is known without its store, and is not read again."""
 TAIL_BYTES = 4096
@@ -73,7 +75,8 @@ def build(source: str, media_type: MediaType, layer: str, target: str, *, pdf_a:
             ReasonCode.OUTPUT_FAILED, f"searchable PDFs need {err.name}; {install_command('pdf')}"
         ) from err
     try:
-        with pikepdf.open(_as_pdf(source, media_type, pdf_a=pdf_a), attempt_recovery=True) as pdf:
+        opened = _as_pdf(source, media_type, converted=target + CONVERTED if pdf_a else None)
+        with pikepdf.open(opened, attempt_recovery=True) as pdf:
             if media_type.is_image and "/ID" in pdf.trailer:
                 del pdf.trailer[
                     "/ID"
@@ -103,9 +106,10 @@ def _pages(layer: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _as_pdf(source: str, media_type: MediaType, *, pdf_a: bool) -> str | io.BytesIO:
+def _as_pdf(source: str, media_type: MediaType, *, converted: str | None) -> str | io.BytesIO:
+    """The document as a PDF; if there is a name for what may have to be `converted`, as one that can be a PDF/A."""
     if not media_type.is_image:
-        return source
+        return source if converted is None else archival_pdf.find_or_make(source, converted)
     import img2pdf
 
     guessed = _estimates(source)
@@ -114,7 +118,7 @@ def _as_pdf(source: str, media_type: MediaType, *, pdf_a: bool) -> str | io.Byte
             data = img2pdf.convert(
                 file.read(), rotation=img2pdf.Rotation.ifvalid, layout_fun=_Layout(guessed), nodate=True
             )
-        if pdf_a and not archival_pdf.may_stand(data):
+        if converted is not None and not archival_pdf.may_stand(data):
             data = img2pdf.convert(list(_pictures(source)), layout_fun=_Layout(guessed), nodate=True)
     except Exception:  # noqa: BLE001 - it embeds what it can as it is; whatever else it says, Pillow shows the picture
         data = img2pdf.convert(list(_pictures(source)), layout_fun=_Layout(guessed), nodate=True)

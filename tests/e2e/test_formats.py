@@ -119,6 +119,11 @@ def test_each_output_names_the_file_that_it_stands_beside(ocrd: Ocrd) -> None:
 
 def test_a_pdf_that_cannot_be_an_archival_one_costs_only_that_output(ocrd: Ocrd) -> None:
     ocrd.env |= {"OCRD_OUTPUT__FORMATS": '["txt", "pdf"]', "OCRD_OUTPUT__PDF_A": "true"}
+    program = ocrd.folder / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 1")
+    program.chmod(0o755)
+    ocrd.env["PATH"] = f"{program.parent}:{ocrd.env['PATH']}"
     paper.write_pdf(ocrd.inbox / "scan.pdf", "First page")
     paper.write_png(ocrd.inbox / "photo.png", "Hello there")
     ocrd.run_once()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pikepdf
 import pytest
 from pikepdf import Dictionary, Name
 from PIL import Image, ImageCms
+from support.text_pdfs import LINES, Page, text_pdf
 
 from ocrd.domain.documents import MediaType
 from ocrd.domain.errors import PageFault
@@ -137,10 +140,54 @@ def test_a_pdf_that_is_one_stays_one_of_level_b(tmp_path: Path, part: str, level
 
 
 @pytest.mark.parametrize("part", ["", "4", "x"])
-def test_a_pdf_that_is_none_is_refused_and_says_what_to_do(tmp_path: Path, part: str) -> None:
+def test_without_ghostscript_a_pdf_that_is_none_is_refused_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
     source = write_pdf(tmp_path / "scan.pdf", part, "B" if part else "")
-    with pytest.raises(PageFault, match=r"the original is none.*\[output\] pdf_a = false"):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PageFault, match=r"apt-get install ghostscript, or set \[output\] pdf_a = false"):
         make(tmp_path, source, MediaType.PDF)
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("echo it hurts >&2; exit 1", r"Ghostscript cannot convert it \(it hurts\)"),
+        ("exit 0", r"Ghostscript cannot convert it"),
+        ("kill -9 $$", r"Ghostscript cannot convert it \(.*SIGKILL"),
+        ('cp "$BLANK" "$made"', r"Ghostscript loses 9 of the words"),
+        ('cp "$input" "$made"', r"Ghostscript cannot keep to the standard"),
+    ],
+)
+def test_what_ghostscript_does_badly_is_no_archival_pdf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, reason: str
+) -> None:
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\nfor word in "$@"; do input=$word; case $word in -sOutputFile=*) made=${word#*=};; esac; done\n'
+        + does
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("BLANK", str(write_pdf(tmp_path / "blank.pdf", "2", "B")))
+    source = tmp_path / "scan.pdf"
+    source.write_bytes(text_pdf(Page(LINES[:1])))
+    with pytest.raises(PageFault, match=reason):
+        make(tmp_path, source, MediaType.PDF)
+
+
+def test_ghostscript_makes_one_of_any_other_and_its_words_stay(tmp_path: Path) -> None:
+    if shutil.which("gs") is None:
+        pytest.skip("Ghostscript is not installed: apt-get install ghostscript")
+    source = tmp_path / "scan.pdf"
+    source.write_bytes(text_pdf(Page(picture="A scan", scan=True, entries="/Rotate 90"), Page(LINES)))
+    made = make(tmp_path, source, MediaType.PDF, name="100%d.pdf")
+    assert declared(made) == "2B"
+    assert said(made).split() == ["Счёт", *" ".join(LINES).split()]
+    with pikepdf.open(made) as pdf:
+        assert len(pdf.Root.OutputIntents) == 1
+        assert "/OcrdTextLayer" in pdf.trailer
 
 
 def test_what_cannot_be_one_does_not_say_that_it_is(tmp_path: Path) -> None:
