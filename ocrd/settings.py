@@ -272,6 +272,9 @@ class OutputSettings:
         choices=("pipe", "html"),
     )
     page_headers: bool = _option(True, "Keep the headers and footers of pages in Markdown.")
+    pdf_a: bool = _option(
+        False, "Searchable PDFs as PDF/A-2b, for archives; Ghostscript converts PDFs that are none."
+    )
     error_file: bool = _option(True, "Leave a NAME.ocrd-error.txt beside a document that failed.")
 
 

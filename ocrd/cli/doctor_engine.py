@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 
@@ -28,9 +29,13 @@ def look(settings: Settings) -> Iterator[Finding]:
         yield _server(settings)
 
 
-def look_at_formats(settings: Settings, find: FindSpec = importlib.util.find_spec) -> Iterator[Finding]:
+def look_at_formats(
+    settings: Settings,
+    find: FindSpec = importlib.util.find_spec,
+    which: Callable[[str], str | None] = shutil.which,
+) -> Iterator[Finding]:
     """Whether the outputs that need packages of their own can be made; nothing where none does. `find` says whether a
-    package is there."""
+    package is there, `which` where a program is."""
     if "pdf" not in settings.output.formats:
         return
     from ocrd.daemon.build import require_pdf_packages
@@ -41,6 +46,9 @@ def look_at_formats(settings: Settings, find: FindSpec = importlib.util.find_spe
         yield Finding("formats", FAILURE, str(err), err.hint)
     else:
         yield Finding("formats", OK, "searchable PDFs can be made")
+        if settings.output.pdf_a and which("gs") is None:
+            message = "[output] pdf_a: only of pictures and of PDFs that are PDF/A, for Ghostscript is not installed"
+            yield Finding("formats", WARNING, message, "sudo apt-get install ghostscript")
 
 
 def _isolation() -> Finding:

@@ -280,6 +280,7 @@ def _wanted_outputs(settings: Settings) -> dict[str, Any]:
     return {
         "formats": output.formats,
         "error_file": output.error_file,
+        "pdf_a": output.pdf_a,
         "renderers": renderers(
             tables="html" if output.tables == "html" else "pipe", headers=output.page_headers
         ),

@@ -26,6 +26,9 @@ from ocrd.telemetry.logs import get_logger
 
 log = get_logger()
 
+NO_ENGINE = "none"
+"""Reads the pages that are blank."""
+
 
 class Feeder:
     """`feed` runs in several threads at once; claiming is one at a time."""
@@ -210,7 +213,11 @@ class Feeder:
                 os.unlink(page.path)
             self._desk.rendered(1)
             attempt = Attempt(
-                engine="none", seconds=seconds, verdict=Verdict.BLANK, reason="no ink on the page"
+                engine=NO_ENGINE,
+                seconds=seconds,
+                verdict=Verdict.BLANK,
+                reason="no ink on the page",
+                recognition=_nothing_on(page, seconds),
             )
             self._landing.land(document, claimed.number, PageState.BLANK, attempt)
         else:
@@ -222,6 +229,23 @@ class Feeder:
     def _fail(self, document: OpenDocument, number: int, fault: PageFault, seconds: float) -> None:
         self._desk.rendered(1)
         self._landing.land_fault(document, number, fault, fault_attempt(fault, seconds, "rasterizer"))
+
+
+def _nothing_on(page: PageImage, seconds: float) -> Recognition:
+    """What is read on a blank page: how large it is."""
+    return Recognition(
+        text="",
+        blocks=(),
+        finish="stop",
+        engine=NO_ENGINE,
+        model_revision="",
+        prompt_mode="",
+        dpi=page.dpi,
+        tokens=0,
+        seconds=seconds,
+        width=page.width,
+        height=page.height,
+    )
 
 
 def _too_late(number: int, limit_s: float) -> PageFault:

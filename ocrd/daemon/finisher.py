@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ocrd.daemon.publisher import Publisher
+from ocrd.domain.documents import Source
 from ocrd.domain.errors import ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.moving import AfterRules
@@ -150,7 +151,11 @@ class Finisher:
             return self._write_error(job, failures)
         code, reason = (ReasonCode.PAGES_FAILED, list_gaps(failures, job.pages)) if failures else ("", "")
         done = self._publisher.write(
-            job.path, job.id, lambda: self._pages.transcript(job.id), overwrite=job.overwrite
+            job.path,
+            job.id,
+            lambda: self._pages.transcript(job.id),
+            source=_source_of(job),
+            overwrite=job.overwrite,
         )
         self._publisher.remove_error(job.path, job.id)
         if done.foreign:
@@ -164,6 +169,11 @@ class Finisher:
         hint = "`ocrd show` tells more; `ocrd retry` tries again"
         done = self._publisher.write_error(job.path, job.id, code=code, reason=reason, hint=hint)
         return Ending(DocumentState.FAILED, code, reason, done.written)
+
+
+def _source_of(job: Job) -> Source:
+    name = files.display_name(os.path.basename(job.path))
+    return Source(name=name, sha256=job.sha256, media_type=job.media_type, pages=job.pages)
 
 
 def why_failed(failures: Failures, pages: int) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from time import monotonic
 
@@ -11,6 +10,7 @@ from ocrd.daemon.finisher import CANNOT_WRITE, Ending, Finisher
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.domain.quality import Cause
+from ocrd.pipeline import writer
 from ocrd.store.documents import DocumentStore
 from ocrd.store.pages import Attempt, PageStore
 from ocrd.telemetry.lean import bound_contextvars
@@ -143,7 +143,7 @@ class Landing:
             state=ending.state,
             pages=document.job.pages,
             seconds=round(monotonic() - document.started, 3),
-            formats=[os.fsdecode(os.path.splitext(path)[1][1:]) for path in ending.written] or None,
+            formats=[writer.format_of(path) for path in ending.written] or None,
             reason_code=ending.code or None,
             reason=_own_words(ending) or None,
         )

@@ -26,28 +26,28 @@ class Overlay:
         self._folder = folder
 
     def chunks(
-        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]]
+        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, pdf_a: bool
     ) -> Iterator[bytes]:
-        """The PDF in pieces. Raises PageFault if none can be made, ServerFault, and OSError."""
+        """The PDF in pieces, as PDF/A if that is wanted. Raises PageFault if none can be made, ServerFault, and OSError."""
         stem = os.path.join(self._folder, f"overlay-{uuid.uuid4().hex}")
         layer, target = f"{stem}.layer", f"{stem}.pdf"
         try:
             with open(layer, "wb") as file:
                 file.writelines(searchable_pdf.to_layer(pages()))
-            self._make(path, document_id, layer, target)
+            self._make(path, document_id, layer, target, pdf_a=pdf_a)
             with open(target, "rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
                     yield chunk
         finally:
-            for made in (layer, target):
+            for made in (layer, target, target + searchable_pdf.CONVERTED):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(made)
 
-    def _make(self, path: bytes, document_id: int, layer: str, target: str) -> None:
+    def _make(self, path: bytes, document_id: int, layer: str, target: str, *, pdf_a: bool) -> None:
         job, identity = self._documents.find(document_id), files.stat_regular(path)
         if job is None or identity is None:
             raise PageFault(ReasonCode.FILE_GONE, "the document is gone")
         try:
-            self._rasterizer.overlay(path, identity, job.media_type, layer=layer, target=target)
+            self._rasterizer.overlay(path, identity, job.media_type, layer=layer, target=target, pdf_a=pdf_a)
         except SourceChanged as err:
             raise PageFault(err.code, str(err)) from err

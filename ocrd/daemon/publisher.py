@@ -6,8 +6,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from ocrd.domain.documents import PageText
+from ocrd.domain.documents import PageText, Source
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.host import files
 from ocrd.host.anchors import Anchors
@@ -27,8 +28,13 @@ class Published:
     failed: tuple[tuple[bytes, str], ...] = ()
 
 
-Overlay = Callable[[bytes, int, Callable[[], Iterable[PageText]]], Iterable[bytes]]
-"""Makes a searchable PDF of a document: its path, its number, its pages. Raises PageFault if it cannot."""
+class Overlay(Protocol):
+    """Makes a searchable PDF of a document. Raises PageFault if it cannot."""
+
+    def __call__(
+        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, pdf_a: bool
+    ) -> Iterable[bytes]:
+        """The PDF in pieces, as PDF/A if that is wanted."""
 
 
 class Publisher:
@@ -44,6 +50,7 @@ class Publisher:
         formats_of: Callable[[bytes], Sequence[str] | None] = lambda path: None,  # noqa: ARG005
         overlay: Overlay | None = None,
         anchors: Anchors | None = None,
+        pdf_a: bool = False,
     ) -> None:
         """`formats_of` tells the formats of an input that has its own; `overlay` is needed for the format `pdf` alone;
         `anchors` holds the inboxes."""
@@ -51,29 +58,41 @@ class Publisher:
         self._anchors = anchors or Anchors()
         self._formats_of = formats_of
         self._overlay = overlay
-        self.reconfigure(formats=formats, error_file=error_file, renderers=renderers)
+        self.reconfigure(formats=formats, error_file=error_file, renderers=renderers, pdf_a=pdf_a)
 
     def reconfigure(
-        self, *, formats: Sequence[str], error_file: bool, renderers: Mapping[str, Renderer]
+        self,
+        *,
+        formats: Sequence[str],
+        error_file: bool,
+        renderers: Mapping[str, Renderer],
+        pdf_a: bool = False,
     ) -> None:
         """For the documents that are finished from now on."""
         self._formats = tuple(formats)
         self._renderers = dict(renderers)
         self._error_file = error_file
+        self._pdf_a = pdf_a
 
     def _wanted(self, path: bytes) -> Sequence[str]:
         """The formats of an input."""
         return self._formats_of(path) or self._formats
 
     def write(
-        self, path: bytes, document_id: int, pages: Callable[[], Iterable[PageText]], *, overwrite: bool
+        self,
+        path: bytes,
+        document_id: int,
+        pages: Callable[[], Iterable[PageText]],
+        *,
+        source: Source,
+        overwrite: bool,
     ) -> Published:
         """Write every format beside the input. The caller commits the written ones as such."""
         with self._beside(path, document_id) as here:
             drafts, failed = [], []
             for name in self._wanted(path):
                 try:
-                    drafts.append(self._draft(path, document_id, name, pages, here=here))
+                    drafts.append(self._draft(path, document_id, name, pages, source, here=here))
                 except PageFault as err:
                     failed.append((writer.target_of(path, name), str(err)))
             done = self._publish(path, document_id, drafts, overwrite=overwrite)
@@ -101,16 +120,19 @@ class Publisher:
         document_id: int,
         name: str,
         pages: Callable[[], Iterable[PageText]],
+        source: Source,
         *,
         here: bytes,
     ) -> writer.Draft:
         """`here` is where the draft is written: the same file as `path`."""
         if name != writer.PDF_FORMAT:
-            return writer.write_draft(here, document_id, name, self._renderers[name], pages())
+            render = self._renderers[name]
+            return writer.write_draft(here, document_id, name, render, pages=pages(), source=source)
         if len(os.path.basename(writer.target_of(path, name))) > NAME_MAX_BYTES:
             raise PageFault(ReasonCode.NAME_TOO_LONG, "with that suffix its name would be too long")
         assert self._overlay is not None, "given with the format"
-        return writer.write_binary_draft(here, document_id, name, self._overlay(path, document_id, pages))
+        made = self._overlay(path, document_id, pages, pdf_a=self._pdf_a)
+        return writer.write_binary_draft(here, document_id, name, made)
 
     def write_error(
         self, path: bytes, document_id: int, *, code: ReasonCode | str, reason: str, hint: str

@@ -8,7 +8,7 @@ from ocrd.settings import Settings, format_value, sections
 
 AT_ONCE = {
     "inbox": {"ignore", "settle_s", "scan_interval_s"},
-    "output": {"formats", "tables", "page_headers", "error_file"},
+    "output": {"formats", "tables", "page_headers", "error_file", "pdf_a"},
     "log": {"level", "format", "file", "file_mib", "files_kept"},
     "daemon": {"stop_timeout_s"},
 }

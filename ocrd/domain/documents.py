@@ -199,20 +199,53 @@ def block_from_json(data: dict[str, Any]) -> Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The file that outputs are made of. Nothing of its folder: they stay the same where it is moved."""
+
+    name: str
+    """Of the file, printable (`files.display_name`)."""
+    sha256: str
+    """Of its content, in hexadecimal."""
+    media_type: MediaType
+    pages: int
+    """How many were to be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raster:
+    """The image of a page as it was rendered: what its boxes refer to."""
+
+    width: int
+    height: int
+    """In pixels; 0: not known."""
+    dpi: float
+    rotation: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its size is."""
+        return bool(self.width and self.height)
+
+    @classmethod
+    def of(cls, read: Recognition) -> Raster:
+        """That of the page on which this was read."""
+        return cls(width=read.width, height=read.height, dpi=read.dpi, rotation=read.rotation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageText:
     """One page as the outputs see it: its text, or the reason why there is none."""
 
     number: int
     recognition: Recognition | None = None
+    raster: Raster | None = None
+    """Of a page without text; None if it was not rendered, or nobody noted it."""
     blank: bool = False
     verdict: str = ""
     reason_code: str = ""
     reason: str = ""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transcript:
-    """A finished document: every page from 1 to the last, in order, with text or with its reason."""
-
-    name: str
-    pages: tuple[PageText, ...]
+    @property
+    def image(self) -> Raster | None:
+        """The page as it was rendered, with text or without."""
+        return self.raster if self.recognition is None else Raster.of(self.recognition)

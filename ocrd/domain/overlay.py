@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from ocrd.domain.documents import Block, Box
 from ocrd.domain.geometry import unrotate_box
-from ocrd.domain.rendering import PICTURE, block_to_text
+from ocrd.domain.rendering import PICTURE, TABLE, block_to_text
+from ocrd.domain.word_tables import is_ruling
 
 CHARACTER_WIDTH = 0.5
 """Of every character of the invisible font, in font sizes."""
@@ -106,13 +107,14 @@ class Frame:
 
 
 def blocks_to_lines(blocks: Iterable[Block]) -> list[Line]:
-    """The lines of a page: those of the words, or where an engine tells no words, the text's own, laid into its block."""
+    """The lines of a page: those of the words, in tables without the rulings, or where an engine tells no words, the text's own, laid into its block."""
     lines: list[Line] = []
     for block in blocks:
         if block.words:
+            words = (word for word in block.words if block.category != TABLE or not is_ruling(word))
             lines += [
-                [Run(word.text, word.box) for word in words]
-                for _, words in groupby(block.words, key=lambda word: word.line)
+                [Run(word.text, word.box) for word in line]
+                for _, line in groupby(words, key=lambda word: word.line)
             ]
         elif block.category != PICTURE:
             lines += _laid_out(block_to_text(block), block.box)

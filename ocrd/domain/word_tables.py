@@ -109,11 +109,16 @@ def _without_bars(cells: list[list[Word]]) -> list[list[Word]]:
     """A bar that stands alone belongs to the cell before it, so that no column is made of bars."""
     kept: list[list[Word]] = []
     for cell in cells:
-        if kept and all(word.text.strip(_BAR) == "" for word in cell):
+        if kept and all(is_ruling(word) for word in cell):
             kept[-1] += cell
         else:
             kept.append(cell)
     return kept
+
+
+def is_ruling(word: Word) -> bool:
+    """Whether it is nothing but what a ruling line was taken for: in a table it is no text."""
+    return not word.text.strip(_BAR)
 
 
 class _Table:

@@ -13,7 +13,7 @@ from itertools import groupby
 from xml.sax.saxutils import escape, quoteattr
 
 from ocrd import __version__
-from ocrd.domain.documents import Block, Box, PageText, Recognition
+from ocrd.domain.documents import Block, Box, PageText, Source
 from ocrd.domain.geometry import around
 from ocrd.domain.overlay import blocks_to_lines
 from ocrd.domain.rendering import PICTURE
@@ -61,43 +61,52 @@ def _lines(block: Block) -> list[list[_Written]]:
     ]
 
 
-def _size(read: Recognition | None) -> tuple[int, int]:
-    """Width and height of the page's image; what its blocks reach to, if that was not noted."""
-    if read is None:
-        return 0, 0
-    if read.width and read.height:
-        return read.width, read.height
-    boxes = [block.box for block in read.blocks]
+def _size(page: PageText) -> tuple[int, int] | None:
+    """Width and height of the page's image, if they are known."""
+    image = page.image
+    return (image.width, image.height) if image is not None and image.is_known else None
+
+
+def _reach(page: PageText) -> tuple[int, int]:
+    """What the blocks of a page reach to; nothing without any."""
+    boxes = [block.box for block in page.recognition.blocks] if page.recognition is not None else []
     return max((box[2] for box in boxes), default=0), max((box[3] for box in boxes), default=0)
 
 
 # --- hOCR ---------------------------------------------------------------------------------------------------
 
 
-def to_hocr(pages: Iterable[PageText]) -> Iterator[str]:
+def to_hocr(pages: Iterable[PageText], source: Source) -> Iterator[str]:
     """An XHTML document with an `ocr_page` for every page, also for one without text."""
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html>\n'
-        '<html xmlns="http://www.w3.org/1999/xhtml">\n<head>\n<title></title>\n'
+        '<html xmlns="http://www.w3.org/1999/xhtml">\n<head>\n'
+        f"<title>{_text(source.name)}</title>\n"
         f'<meta name="ocr-system" content="ocrd {__version__}"/>\n'
         '<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word ocr_table ocr_photo"/>\n'
         "</head>\n<body>\n"
     )
     for page in pages:
-        yield from _hocr_page(page)
+        yield from _hocr_page(page, source)
     yield "</body>\n</html>\n"
 
 
-def _hocr_page(page: PageText) -> Iterator[str]:
-    width, height = _size(page.recognition)
-    known = f"bbox 0 0 {width} {height}; ppageno {page.number - 1}"
-    if page.recognition is not None:
-        dpi = round(page.recognition.dpi)
+def _hocr_page(page: PageText, source: Source) -> Iterator[str]:
+    """The format demands a bbox: where the size of a page is not known, it is what its blocks reach to."""
+    width, height = _size(page) or _reach(page)
+    known = f'bbox 0 0 {width} {height}; image "{_delimited(source.name)}"; ppageno {page.number - 1}'
+    if page.image is not None:
+        dpi = round(page.image.dpi)
         known += f"; scan_res {dpi} {dpi}"
-    yield f'<div class="ocr_page" id="page_{page.number}" title="{known}">\n{_why_no_text(page)}'
+    yield f'<div class="ocr_page" id="page_{page.number}" title={_attribute(known)}>\n{_why_no_text(page)}'
     for number, block in enumerate(page.recognition.blocks if page.recognition else (), 1):
         yield _hocr_block(block, f"{page.number}_{number}")
     yield "</div>\n"
+
+
+def _delimited(name: str) -> str:
+    """What would end the name, or the property for readers that look for semicolons alone, as in an URL."""
+    return name.replace('"', "%22").replace(";", "%3B")
 
 
 def _hocr_block(block: Block, number: str) -> str:
@@ -130,12 +139,13 @@ def _bbox(box: Box) -> str:
 # --- ALTO ---------------------------------------------------------------------------------------------------
 
 
-def to_alto(pages: Iterable[PageText]) -> Iterator[str]:
+def to_alto(pages: Iterable[PageText], source: Source) -> Iterator[str]:
     """An ALTO document with a `Page` for every page, also for one without text."""
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<alto xmlns="http://www.loc.gov/standards/alto/ns-v4#" SCHEMAVERSION="4.4">\n'
         "<Description><MeasurementUnit>pixel</MeasurementUnit>"
+        f"<sourceImageInformation><fileName>{_text(source.name)}</fileName></sourceImageInformation>"
         '<Processing ID="ocrd"><processingSoftware><softwareName>ocrd</softwareName>'
         f"<softwareVersion>{__version__}</softwareVersion></processingSoftware></Processing></Description>\n<Layout>\n"
     )
@@ -145,10 +155,11 @@ def to_alto(pages: Iterable[PageText]) -> Iterator[str]:
 
 
 def _alto_page(page: PageText) -> Iterator[str]:
-    width, height = _size(page.recognition)
-    size = f'WIDTH="{width}" HEIGHT="{height}"'
-    yield f'<Page ID="page_{page.number}" PHYSICAL_IMG_NR="{page.number}" {size}>\n'
-    yield f'<PrintSpace HPOS="0" VPOS="0" {size}>\n{_why_no_text(page)}'
+    size = _size(page)
+    known = "" if size is None else f' WIDTH="{size[0]}" HEIGHT="{size[1]}"'
+    yield f'<Page ID="page_{page.number}" PHYSICAL_IMG_NR="{page.number}"{known}>\n'
+    space = f' HPOS="0" VPOS="0"{known}' if known else ""
+    yield f"<PrintSpace{space}>\n{_why_no_text(page)}"
     for number, block in enumerate(page.recognition.blocks if page.recognition else (), 1):
         yield _alto_block(block, f"{page.number}_{number}")
     yield "</PrintSpace>\n</Page>\n"

@@ -30,7 +30,8 @@ FURTHER_PAGE_S = 5.0
 """What each further page adds to the deadline of a window; a page takes 20 to 150 ms as a rule."""
 OVERLAY_GROWTH, OVERLAY_BYTES = 4, 64 << 20
 """How much larger than document and text together a searchable PDF may become: a picture that is coded anew grows."""
-OVERLAY_S_PER_MIB = 2.0
+OVERLAY_S_PER_MIB, CONVERSION_S_PER_MIB = 2.0, 20.0
+"""Time for a document's size; Ghostscript draws every page anew."""
 MAX_HUNG = 3
 """After so many pages in a row that took too long, the others of a document are not tried: each would cost a minute
 and more."""
@@ -178,9 +179,16 @@ class Rasterizer:
         return call.run(sorted(set(numbers)))
 
     def overlay(
-        self, path: bytes, identity: FileIdentity, media_type: MediaType, *, layer: str, target: str
+        self,
+        path: bytes,
+        identity: FileIdentity,
+        media_type: MediaType,
+        *,
+        layer: str,
+        target: str,
+        pdf_a: bool = False,
     ) -> None:
-        """Write a searchable PDF of the document and a layer (`searchable_pdf.to_layer`) to `target`.
+        """Write a searchable PDF of the document and a layer (`searchable_pdf.to_layer`) to `target`, as PDF/A if wanted.
 
         Raises PageFault with the reason, SourceChanged, and ServerFault (no document is to blame). After an exception
         no file is left behind.
@@ -189,11 +197,13 @@ class Rasterizer:
         request = {
             "ask": "overlay",
             "layer": layer,
+            "pdf_a": pdf_a,
             "stem": target,
             "file_bytes": OVERLAY_GROWTH * size + OVERLAY_BYTES,
             **self._source(path, identity, media_type).to_json(),
         }
-        timeout_s = self._policy.page_timeout_s + OVERLAY_S_PER_MIB * (size >> 20)
+        s_per_mib = CONVERSION_S_PER_MIB if pdf_a else OVERLAY_S_PER_MIB
+        timeout_s = self._policy.page_timeout_s + s_per_mib * (size >> 20)
         try:
             _raise_overlay_fault(
                 self._ask(request, timeout_s=timeout_s, stop=Event()), self._policy, timeout_s
@@ -427,6 +437,8 @@ def _to_layer(found: dict[str, Any], seconds: float) -> Recognition | str:
         model_revision="",
         prompt_mode=TEXT_LAYER,
         dpi=found["dpi"],
+        width=found["width"],
+        height=found["height"],
         tokens=0,
         seconds=seconds,
     )

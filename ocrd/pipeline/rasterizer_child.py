@@ -3,8 +3,8 @@
     {"ask": "hello"}  → {"ready": true}
     {"ask": "probe", "root", "path", "identity", "media_type", "policy", "passwords", "timeout_s"} → {"pages": 3}
     {"ask": "render", "numbers", "stem", … as above}  → {"pages": {"1": a PageImage | {"code", "message"}}}
-    {"ask": "overlay", "layer", "stem", … as above}   → {"written": true}   a searchable PDF at `stem`
-    {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "blocks"} | {"doubt": "why not"}}}
+    {"ask": "overlay", "layer", "stem", "pdf_a", … as above}   → {"written": true}   a searchable PDF at `stem`
+    {"ask": "text", "numbers", "stem", … as above}  → {"pages": {"1": {"dpi", "width", "height", "blocks"} | {"doubt": "why not"}}}
     any               → {"error": "timeout" | "memory" | "died" | "failed" | "rejected" | "source_changed" | "server",
                          "message", "code", "hint"}
 
@@ -275,7 +275,7 @@ def _overlay(source: str, media_type: MediaType, request: dict[str, Any]) -> dic
     from ocrd.pipeline import searchable_pdf
 
     try:
-        searchable_pdf.build(source, media_type, request["layer"], request["stem"])
+        searchable_pdf.build(source, media_type, request["layer"], request["stem"], pdf_a=request["pdf_a"])
     except PageFault as err:
         return _error("failed", str(err))
     return {"written": True}
@@ -288,7 +288,7 @@ def _to_json(page: PageImage | PageFault) -> dict[str, Any]:
 def _layer_to_json(layer: Layer | str) -> dict[str, Any]:
     if isinstance(layer, str):
         return {"doubt": layer}
-    return {"dpi": layer.dpi, "blocks": [block_to_json(block) for block in layer.blocks]}
+    return {**asdict(layer.size), "blocks": [block_to_json(block) for block in layer.blocks]}
 
 
 def _error(kind: str, message: str, *, code: str = "", hint: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageSequence, UnidentifiedImageError
 
 from ocrd.domain.documents import MediaType, PageImage
 from ocrd.domain.errors import InputRejected, PageFault, ReasonCode
@@ -343,6 +343,13 @@ def read_resolution(image: Image.Image) -> tuple[float, float] | None:
     longest_in = max(image.width / across, image.height / down)
     limit_in = LONGEST_SCREEN_SIDE_IN if round(across) in SCREEN_DPI else LONGEST_SIDE_IN
     return (across, down) if longest_in <= limit_in else None
+
+
+def estimates(image: Image.Image) -> Iterator[float | None]:
+    """Of each page of an open image the resolution that it is taken to have where it says none that can be true; None
+    where it does say one. Ends before a page that cannot be opened."""
+    for frame in ImageSequence.Iterator(image):
+        yield None if read_resolution(frame) else estimate_dpi(frame.width, frame.height)
 
 
 def estimate_dpi(width: int, height: int) -> float:

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from ocrd.domain.documents import Block
 from ocrd.domain.errors import PageFault, ServerFault
-from ocrd.domain.geometry import POINTS_PER_INCH
+from ocrd.domain.geometry import POINTS_PER_INCH, RenderSize
 from ocrd.domain.ink import FAINT_CONTRAST, background
 from ocrd.domain.text_layer import Coverage, doubt_coverage, doubt_text
 from ocrd.host import commands
@@ -39,9 +39,9 @@ _NEVER_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A page's text as the PDF has it, with boxes in pixels of the page as it would be rendered at that resolution."""
+    """A page's text as the PDF has it, with boxes in pixels of the page as it would be rendered in that size."""
 
-    dpi: float
+    size: RenderSize
     blocks: tuple[Block, ...]
 
 
@@ -103,7 +103,7 @@ def _take(
             if blocks and mode != "skip":
                 coverage = _coverage(source, number, list(page.words()), stem)
                 doubt = doubt_coverage(coverage, scan=number in scans)
-            yield number, doubt or Layer(plan.dpi, blocks)
+            yield number, doubt or Layer(plan, blocks)
 
 
 def _coverage(source: str, number: int, words: list[LayerWord], stem: str) -> Coverage:

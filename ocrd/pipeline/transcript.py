@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
 
-from ocrd.domain.documents import Block, PageText
+from ocrd.domain.documents import Block, PageText, Source
 from ocrd.domain.models import PromptMode
 from ocrd.domain.rendering import FORMULA, PICTURE, TABLE
 from ocrd.domain.tables import Piece, split_tables, to_pipe
 
 FORM_FEED = "\f"
-Renderer = Callable[[Iterable[PageText]], Iterator[str]]
+Renderer = Callable[[Iterable[PageText], Source], Iterator[str]]
+"""Makes an output of the pages of a document."""
 TableStyle: TypeAlias = Literal["pipe", "html"]
 """How Markdown shows tables: `pipe` where that loses nothing, or always as the model wrote them, in HTML."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ocrd.domain.documents import PageText
+from ocrd.domain.documents import PageText, Source
 from ocrd.domain.errors import ReasonCode
 from ocrd.host import files
 from ocrd.pipeline import searchable_pdf
@@ -66,6 +66,12 @@ def target_of(path: bytes, output_format: str) -> bytes:
     return path + _SUFFIXES[output_format]
 
 
+def format_of(target: bytes) -> str:
+    """The format of an output by its name, the reverse of `target_of`."""
+    found = {suffix: name for name, suffix in _SUFFIXES.items() if target.endswith(suffix)}
+    return found[max(found, key=len)]  # an error file is a .txt as well
+
+
 def draft_path(path: bytes, document_id: int, output_format: str) -> bytes:
     """The hidden name of a draft; the same after a crash, so that nothing is left lying about."""
     return os.path.join(os.path.dirname(path), b".ocrd-%d-%s.tmp" % (document_id, output_format.encode()))
@@ -79,10 +85,16 @@ def sweep(path: bytes, document_id: int) -> None:
 
 
 def write_draft(
-    path: bytes, document_id: int, output_format: str, render: Renderer, pages: Iterable[PageText]
+    path: bytes,
+    document_id: int,
+    output_format: str,
+    render: Renderer,
+    *,
+    pages: Iterable[PageText],
+    source: Source,
 ) -> Draft:
     """Render the pages into a draft and make it durable. Raises OSError (disk full, folder read-only)."""
-    chunks = render(pages)
+    chunks = render(pages, source)
     return _write(path, document_id, output_format, (chunk.encode("utf-8", "replace") for chunk in chunks))
 
 

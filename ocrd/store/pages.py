@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, literal, select, update
 
-from ocrd.domain.documents import PageText, Recognition
+from ocrd.domain.documents import PageText, Raster, Recognition
 from ocrd.domain.jobs import FINAL_PAGES, PageState, Verdict
 from ocrd.domain.ports import Clock
 from ocrd.store import moves
@@ -260,17 +260,7 @@ class PageStore:
         )
         with self._database.read() as tx:
             rows = tx.execute(query).all()
-        return [
-            PageText(
-                number=row.number,
-                recognition=decode_result(row.body) if row.state == PageState.DONE else None,
-                blank=row.state == PageState.BLANK,
-                verdict=row.verdict,
-                reason_code=row.reason_code,
-                reason=row.reason,
-            )
-            for row in rows
-        ]
+        return [_to_text(row) for row in rows]
 
     def progress(self) -> tuple[int, int]:
         """How many pages are settled, and how many there are."""
@@ -298,6 +288,21 @@ class PageStore:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _to_text(row: Any) -> PageText:
+    """A page without text may have a result all the same: how large it was."""
+    read = None if row.body is None else decode_result(row.body)
+    is_done = row.state == PageState.DONE
+    return PageText(
+        number=row.number,
+        recognition=read if is_done else None,
+        raster=None if is_done or read is None else Raster.of(read),
+        blank=row.state == PageState.BLANK,
+        verdict=row.verdict,
+        reason_code=row.reason_code,
+        reason=row.reason,
+    )
 
 
 def storable(text: str) -> str:

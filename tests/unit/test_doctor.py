@@ -447,6 +447,19 @@ def test_a_searchable_pdf_is_told_where_it_is_asked_for() -> None:
     assert finding.fix
 
 
+def test_archival_pdfs_without_ghostscript_are_warned_of() -> None:
+    asked = (
+        Settings().with_value("output", "formats", ["pdf"], "here").with_value("output", "pdf_a", True, "")
+    )
+    there, missing = (
+        list(doctor_engine.look_at_formats(asked, lambda name: name, lambda name, path=path: path))
+        for path in ("/usr/bin/gs", None)
+    )
+    assert results(there) == [("formats", OK)]
+    assert results(missing) == [("formats", OK), ("formats", WARNING)]
+    assert "apt-get install ghostscript" in missing[1].fix
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_the_folder_that_originals_go_to_is_tried(tmp_path: Path, is_there: bool) -> None:
     folder = tmp_path / "archive"

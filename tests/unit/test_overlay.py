@@ -86,6 +86,16 @@ def test_an_engine_without_words_has_its_lines_laid_into_the_block() -> None:
     assert short[0].box == (0, 20, 400 * 5 // 19, 40)
 
 
+def test_the_rulings_of_a_table_are_no_words_of_it_and_bars_in_a_text_are() -> None:
+    words = tuple(
+        Word(text=text, box=(0, 0, 9, 9), confidence=90.0, line=line)
+        for text, line in (("|", 0), ("Sum", 0), ("|", 0), ("12|", 0), ("||", 1))
+    )
+    table, text = (Block(category=kind, box=(0, 0, 9, 9), text="", words=words) for kind in ("Table", "Text"))
+    assert [[run.text for run in line] for line in blocks_to_lines([table])] == [["Sum", "12|"]]
+    assert [len(line) for line in blocks_to_lines([text])] == [4, 1]
+
+
 def test_words_make_lines_and_pictures_none() -> None:
     words = tuple(
         Word(text=text, box=(0, 0, 9, 9), confidence=90.0, line=line)

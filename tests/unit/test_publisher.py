@@ -13,7 +13,7 @@ from support.stores import Stores, recognition
 from support.users import unprivileged
 
 from ocrd.daemon.publisher import Published, Publisher
-from ocrd.domain.documents import PageText
+from ocrd.domain.documents import MediaType, PageText, Source
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import DocumentState
 from ocrd.host import faults
@@ -22,6 +22,7 @@ from ocrd.pipeline.formats import RENDERERS
 from ocrd.store.outputs import Planned
 
 FORMATS = ("txt", "md")
+SOURCE = Source(name="scan.pdf", sha256="0" * 64, media_type=MediaType.PDF, pages=1)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ class Document:
         assert self.stores.begin().id == self.id
 
     def write(self, text: str, *, overwrite: bool = False, commit: bool = True) -> Published:
-        done = self.publisher.write(self.path, self.id, pages(text), overwrite=overwrite)
+        done = self.publisher.write(self.path, self.id, pages(text), source=SOURCE, overwrite=overwrite)
         if commit:
             self.commit(done)
         return done
@@ -99,6 +100,11 @@ def test_every_format_is_written_beside_the_input_under_its_full_name(
     assert document.output("txt").read_text() == "some text\n"
     assert done == Published((document.path + b".txt", document.path + b".md"), ())
     assert document.ours == set(done.written)
+
+
+@pytest.mark.parametrize("name", [*RENDERERS, writer.PDF_FORMAT, writer.ERROR_FORMAT])
+def test_an_output_tells_its_format_by_its_name(name: str) -> None:
+    assert writer.format_of(writer.target_of(b"/inbox/scan.xml.txt", name)) == name
 
 
 def test_the_input_is_left_as_it_is(document: Document, inbox: Path) -> None:
@@ -332,7 +338,9 @@ def test_ours_is_known_also_when_the_daemon_is_killed_while_it_replaces_it(docum
 def test_a_copy_that_was_cut_short_is_ours_if_just_this_text_was_planned_there(
     document: Document, standing: bytes, planned: bool, owner: writer.Ownership
 ) -> None:
-    draft = writer.write_draft(document.path, document.id, "txt", RENDERERS["txt"], pages("some text")())
+    draft = writer.write_draft(
+        document.path, document.id, "txt", RENDERERS["txt"], pages=pages("some text")(), source=SOURCE
+    )
     document.output("txt").write_bytes(standing)
     ours = frozenset({draft.sha256} if planned else {"0" * 64})
     found = writer.look_at(
@@ -367,7 +375,7 @@ def test_a_folder_that_cannot_be_written_is_reported_and_left_as_it_is(publisher
         path = os.fsencode(Path(folder, "scan.pdf"))
         with unprivileged():
             with pytest.raises(PermissionError):
-                publisher.write(path, 1, pages("some text"), overwrite=False)
+                publisher.write(path, 1, pages("some text"), source=SOURCE, overwrite=False)
             with pytest.raises(PermissionError):
                 publisher.write_error(path, 1, code="damaged", reason="it is damaged", hint="")
         assert os.listdir(folder) == []
@@ -375,7 +383,9 @@ def test_a_folder_that_cannot_be_written_is_reported_and_left_as_it_is(publisher
 
 def test_a_folder_that_is_gone_is_reported(document: Document) -> None:
     with pytest.raises(FileNotFoundError):
-        document.publisher.write(b"/nowhere/scan.pdf", document.id, pages("some text"), overwrite=False)
+        document.publisher.write(
+            b"/nowhere/scan.pdf", document.id, pages("some text"), source=SOURCE, overwrite=False
+        )
 
 
 class Broken(Exception):
@@ -396,13 +406,13 @@ def test_a_page_that_cannot_be_rendered_leaves_nothing_behind(
             raise Broken
 
     with pytest.raises(Broken):
-        document.publisher.write(document.path, document.id, rendered, overwrite=False)
+        document.publisher.write(document.path, document.id, rendered, source=SOURCE, overwrite=False)
     assert os.listdir(inbox) == ["scan.pdf"]
 
 
 def test_a_store_that_fails_leaves_no_draft(document: Document, inbox: Path) -> None:
     with pytest.raises(Exception, match="FOREIGN KEY"):
-        document.publisher.write(document.path, 4711, pages("some text"), overwrite=False)
+        document.publisher.write(document.path, 4711, pages("some text"), source=SOURCE, overwrite=False)
     assert os.listdir(inbox) == ["scan.pdf"]
 
 

@@ -67,6 +67,7 @@ def test_pages_of_type_are_taken_and_pictures_are_not(read: Read) -> None:
         None,
     )
     assert Recognition.from_json(layer.to_json()).blocks == layer.blocks
+    assert (layer.width, layer.height) == (1200, 800)  # A5 landscape at 144 DPI
 
 
 @pytest.mark.parametrize("entries", ["", "/Rotate 90", "/Rotate 180", "/Rotate 270"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pikepdf
 import pypdfium2
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from support import paper
 
 from ocrd.daemon.build import require_pdf_packages
@@ -205,6 +205,51 @@ def test_pictures_of_every_kind_become_pages(
     Image.new(mode, (400, 600)).save(source, save)
     made = make(source, read(1, ("word", (0, 0, 400, 600)), size=(400, 600)), kind=kind)
     assert set(words_of(made)) == {"word"}
+
+
+A4 = (595.3, 841.9)
+
+
+def sizes(path: Path) -> list[tuple[float, float]]:
+    with pikepdf.open(path) as pdf:
+        return [(float(page.mediabox[2]), float(page.mediabox[3])) for page in pdf.pages]
+
+
+@pytest.mark.parametrize("named", [None, (1, 1), (72, 72)])
+@pytest.mark.parametrize(
+    ("kind", "save"), [(MediaType.JPEG, "JPEG"), (MediaType.PNG, "PNG"), (MediaType.WEBP, "WEBP")]
+)
+def test_a_photo_that_tells_no_resolution_is_a_page_of_a4_with_its_words_in_place(
+    make: Maker, tmp_path: Path, kind: MediaType, save: str, named: tuple[int, int] | None
+) -> None:
+    """With 72 DPI it would be a poster, for that is what programs write that know nothing."""
+    source = tmp_path / "photo"
+    entries = {} if named is None or save == "WEBP" else {"dpi": named}
+    Image.new("L", (1654, 2339), 200).save(source, save, **entries)
+    made = make(source, read(1, ("word", (827, 0, 1654, 234)), size=(1654, 2339)), kind=kind)
+    assert sizes(made) == [pytest.approx(A4, abs=1)]
+    assert words_of(made)["word"] == pytest.approx((297.6, 0, 595.3, 84.2), abs=1)
+
+
+def test_a_picture_that_lies_on_its_side_and_tells_no_resolution_is_a4_too(
+    make: Maker, tmp_path: Path
+) -> None:
+    source = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # it is to be turned clockwise to be seen
+    Image.new("L", (2339, 1654), 200).save(source, exif=exif)
+    made = make(source, read(1, ("word", (827, 0, 1654, 234)), size=(1654, 2339)), kind=MediaType.JPEG)
+    assert words_of(made)["word"] == pytest.approx((297.6, 0, 595.3, 84.2), abs=1)
+
+
+def test_each_frame_is_as_large_as_it_says_or_is_taken_to_be(make: Maker, tmp_path: Path) -> None:
+    source = tmp_path / "pages.tif"
+    first, second = Image.new("1", (827, 1169), 1), Image.new("1", (400, 600), 1)
+    second.encoderinfo = {"dpi": (144, 144)}
+    first.save(source, "TIFF", save_all=True, append_images=[second])
+    made = make(source, read(2, ("word", (0, 0, 200, 60)), size=(400, 600)), kind=MediaType.TIFF)
+    assert sizes(made) == [pytest.approx(A4, abs=1), pytest.approx((200, 300), abs=0.1)]
+    assert words_of(made)["word"] == pytest.approx((0, 0, 100, 30), abs=0.5)
 
 
 def test_every_frame_of_a_picture_is_a_page(make: Maker, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
 from fakes.clock import FakeClock
 from support.stores import Stores, attempt, recognition
 
+from ocrd.domain.documents import Raster
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import DocumentState, IllegalMove, PageState
 from ocrd.store.pages import Claimed
@@ -63,7 +65,16 @@ def test_a_blank_page_is_known_for_blank(stores: Stores, document: int) -> None:
     stores.pages.claim(document, 1)
     stores.land(document, 1, PageState.BLANK)
     page = next(stores.pages.transcript(document))
+    assert (page.blank, page.recognition, page.raster) == (True, None, None)
+
+
+def test_a_blank_page_keeps_its_size(stores: Stores, document: int) -> None:
+    stores.pages.claim(document, 1)
+    empty = replace(recognition(""), blocks=(), width=1654, height=2339)
+    stores.pages.land(document, 1, PageState.BLANK, replace(attempt(PageState.BLANK), recognition=empty))
+    page = next(stores.pages.transcript(document))
     assert (page.blank, page.recognition) == (True, None)
+    assert page.raster == Raster(width=1654, height=2339, dpi=200.0)
 
 
 def test_the_text_of_a_try_that_was_not_the_last_is_kept(stores: Stores, document: int) -> None:
