@@ -166,8 +166,8 @@ def job_of_output(connection: sqlite3.Connection, path: bytes) -> dict[str, Any]
 
 
 def job_moved_from(connection: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """The document that was moved away from this path, as it is written for people, last. No index helps: a million
-    events take half a second."""
+    """The document that was moved away from this path, as it is written for people, last. No index helps: all
+    events are looked through, so this is asked last."""
     begins = MOVED.format(name)
     row = connection.execute(
         "SELECT document_id FROM events WHERE page IS NULL AND old = new AND substr(why, 1, ?) = ? "
