@@ -114,7 +114,12 @@ class Mutant:
 
 PASSWORD = "a password"
 _PICTURES = {
-    ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".jp2": "JPEG2000", ".ppm": "PPM", ".avif": "AVIF",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".jp2": "JPEG2000",
+    ".ppm": "PPM",
+    ".avif": "AVIF",
     ".heic": "HEIF",
 }
 
