@@ -17,7 +17,7 @@ from ocrd import __version__
 from ocrd.cli.bars import Bar
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, load_settings
 from ocrd.cli.orders import send_order
-from ocrd.domain.errors import ConfigError, ExitCode, UsageError
+from ocrd.domain.errors import ConfigError, ExitCode, OrderRefused, TryAgainLater, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
 
@@ -60,7 +60,11 @@ def handle(arguments: argparse.Namespace) -> ExitCode:
     settings, state = load_settings(arguments), find_state(arguments)
     if files.is_locked(runtime.lock_path(state)):
         print("asking the daemon for the model server; pages in hand are finished first")
-        send_order(arguments, "models_lend", {}, patience_s=_LEND_PATIENCE_S)
+        try:
+            send_order(arguments, "models_lend", {}, patience_s=_LEND_PATIENCE_S)
+        except OrderRefused as err:
+            why = f"the daemon did not lend the model server: {err}"
+            raise TryAgainLater(why, hint="see: ocrd status") from err
     return _test(arguments, settings, state)
 
 

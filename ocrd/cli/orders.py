@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from ocrd.cli.common import Subparsers, add_command, clean, find_state, job_number, load_settings
-from ocrd.domain.errors import ExitCode, OcrdError, StoreError, TryAgainLater, UsageError
+from ocrd.domain.errors import ExitCode, OrderRefused, StoreError, TryAgainLater, UsageError
 from ocrd.host import files, runtime
 from ocrd.settings import Settings
 
@@ -135,7 +135,7 @@ def send_order(
     if answer.get("unknown"):
         raise UsageError(f"{answer['message']} in {state}", hint="ocrd jobs")
     if not answer["ok"]:
-        raise OcrdError(answer["message"])
+        raise OrderRefused(answer["message"])
     print(clean(answer["message"]))
     return ExitCode.OK
 

@@ -6,6 +6,7 @@
     ├── TryAgainLater               75       another daemon holds the lock, or the store is busy
     ├── ConfigError                 78       the settings are wrong
     ├── StoreError                   1       the store cannot be opened, is damaged, or is too new
+    ├── OrderRefused                 1       an order to the queue or the daemon makes no sense now
     ├── InputRejected                1       this input can never work; carries a ReasonCode
     ├── SourceChanged                1       the input was replaced, renamed or removed while it was worked on
     ├── PageFault                    1       one page could not be read; its neighbours go on
@@ -142,6 +143,10 @@ class ConfigError(OcrdError):
     """The settings are wrong; the message names the file, the key and the nearest known one."""
 
     exit_code = ExitCode.CONFIG
+
+
+class OrderRefused(OcrdError):
+    """An order was understood, and cannot be carried out as things are."""
 
 
 class StoreError(OcrdError):
