@@ -27,6 +27,8 @@ from ocrd.domain.jobs import PageState
 from ocrd.host import files, runtime
 from ocrd.telemetry import logs
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\x08\r\u202e\u2028evil"
 COMMANDS = [
     *("status", "status --json", "jobs", "jobs --json", "show 1", "show 1 --json", "show 2", "show --text 1"),
