@@ -178,6 +178,7 @@ def build(
         overlay=Overlay(rasterizer, stores.documents, folder).chunks,
         formats_of=lambda path: folders.of(path).formats,
         anchors=anchors,
+        promises=engines.promises,
         **_wanted_outputs(settings),
     )
     after = after_rules(settings)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ocrd.daemon.promises import Promises
 from ocrd.domain.documents import PageText, Source
 from ocrd.domain.errors import PageFault, ReasonCode
 from ocrd.host import files
@@ -17,6 +18,9 @@ from ocrd.pipeline.formats import RENDERERS
 from ocrd.pipeline.intake import NAME_MAX_BYTES
 from ocrd.pipeline.transcript import Renderer
 from ocrd.store.outputs import OutputStore, Planned
+
+WRITING_S = 600.0
+"""For a text to be written and named; takes milliseconds, on a network drive that is waking up a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,12 @@ class Publisher:
         overlay: Overlay | None = None,
         anchors: Anchors | None = None,
         pdf_a: bool = False,
+        promises: Promises | None = None,
     ) -> None:
         """`formats_of` tells the formats of an input that has its own; `overlay` is needed for the format `pdf` alone;
         `anchors` holds the inboxes."""
         self._outputs = outputs
+        self._promises = promises or Promises()
         self._anchors = anchors or Anchors()
         self._formats_of = formats_of
         self._overlay = overlay
@@ -109,6 +115,11 @@ class Publisher:
                 writer.sweep(here, document_id)
                 raise
 
+    def _promised(self, path: bytes) -> contextlib.AbstractContextManager[None]:
+        """For what a disk could hang in. What is rendered for a searchable PDF has deadlines of its own, and the store may
+        wait for ever for room."""
+        return self._promises.made(f"writing beside {files.display_name(path)}", WRITING_S)
+
     def sweep(self, path: bytes, document_id: int) -> None:
         """Remove the drafts that a killed daemon may have left for a document."""
         with contextlib.suppress(OSError), self._anchors.at(path) as here:
@@ -127,7 +138,8 @@ class Publisher:
         """`here` is where the draft is written: the same file as `path`."""
         if name != writer.PDF_FORMAT:
             render = self._renderers[name]
-            return writer.write_draft(here, document_id, name, render, pages=pages(), source=source)
+            with self._promised(path):
+                return writer.write_draft(here, document_id, name, render, pages=pages(), source=source)
         if len(os.path.basename(writer.target_of(path, name))) > NAME_MAX_BYTES:
             raise PageFault(ReasonCode.NAME_TOO_LONG, "with that suffix its name would be too long")
         assert self._overlay is not None, "given with the format"
@@ -142,7 +154,8 @@ class Publisher:
         if not self._error_file or len(os.path.basename(target)) > NAME_MAX_BYTES:
             return Published((), ())
         with self._beside(path, document_id) as here:
-            draft = writer.write_error_draft(here, document_id, code=code, reason=reason, hint=hint)
+            with self._promised(path):
+                draft = writer.write_error_draft(here, document_id, code=code, reason=reason, hint=hint)
             return self._publish(path, document_id, [draft], overwrite=False)
 
     def _publish(
@@ -164,9 +177,10 @@ class Publisher:
         self._outputs.plan(
             document_id, [_planned(targets[draft], draft, standing[draft]) for draft in allowed]
         )
-        named = [draft for draft in drafts if writer.publish(draft, standing[draft])]
-        if named:
-            files.sync_folder(os.path.dirname(named[0].target))
+        with self._promised(path):
+            named = [draft for draft in drafts if writer.publish(draft, standing[draft])]
+            if named:
+                files.sync_folder(os.path.dirname(named[0].target))
         for draft in allowed:
             if draft not in named:
                 self._outputs.withdraw(targets[draft])

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.clock import FakeClock
 from support.stores import Stores, recognition
 from support.users import unprivileged
 
-from ocrd.daemon.publisher import Published, Publisher
+from ocrd.daemon.promises import Promises
+from ocrd.daemon.publisher import WRITING_S, Published, Publisher
 from ocrd.domain.documents import MediaType, PageText, Source
 from ocrd.domain.errors import ReasonCode
 from ocrd.domain.jobs import DocumentState
@@ -502,3 +504,29 @@ def test_a_name_too_long_for_any_output_is_reported_and_leaves_nothing(
         document.write("some text")
     assert document.fail() == Published((), ())
     assert os.listdir(inbox) == ["x" * length]
+
+
+# --- disks that hang ---------------------------------------------------------------------------------------
+
+
+def test_a_text_that_is_written_for_ever_breaks_a_promise(
+    stores: Stores, clock: FakeClock, inbox: Path
+) -> None:
+    promises = Promises(grace_s=60, clock=clock)
+    broken: list[tuple[str, ...]] = []
+
+    def endless(pages: Iterable[PageText], source: Source) -> Iterator[str]:
+        del pages, source
+        for seconds in (WRITING_S, 61):
+            clock.advance(seconds)
+            broken.append(promises.broken())
+        yield "at last"
+
+    publisher = Publisher(
+        stores.outputs, formats=("txt",), error_file=True, renderers={"txt": endless}, promises=promises
+    )
+    document = Document(stores, publisher, inbox / "scan.pdf")
+    document.write("some text")
+    assert broken == [(), (f"writing beside {inbox}/scan.pdf",)]
+    assert promises.broken() == ()
+    assert document.output("txt").read_text() == "at last"
