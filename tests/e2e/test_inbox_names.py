@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 from support import paper
+from support.bad_inputs import NAMES
 from support.running import Ocrd
 
 
@@ -20,3 +22,19 @@ def test_an_inbox_whose_name_is_no_utf8_is_worked_off_and_remembered(ocrd: Ocrd)
     again = ocrd.run_once()
     assert again.returncode == 0
     assert "document_taken_in" not in again.stderr
+
+
+def test_folders_below_an_inbox_may_have_any_name_and_keep_it_where_their_documents_move(ocrd: Ocrd) -> None:
+    ocrd.env["OCRD_AFTER__DONE"] = "move:done"
+    folders = [os.fsdecode(name.removesuffix(b".png")) for name in NAMES]
+    for number, name in enumerate(folders):
+        folder = ocrd.inbox / name
+        folder.mkdir()
+        paper.write_png(folder / "page.png", f"Odd folder {number}")
+    done = ocrd.run_once()
+    assert done.returncode == 0, done.stderr
+    for number, name in enumerate(folders):
+        assert not (ocrd.inbox / name / "page.png").exists()
+        moved = ocrd.inbox / "done" / name / "page.png"
+        assert moved.exists()
+        assert f"Odd folder {number}" in moved.with_name("page.png.txt").read_text()
