@@ -119,8 +119,8 @@ def test_a_write_that_never_ends_starves_the_watchdog_and_shows_in_status(
     ocrd: Ocrd, manager: Manager
 ) -> None:
     ocrd.env["OCRD_FAULT"] = "page.land.commit:hang"
-    paper.write_pdf(ocrd.inbox / "one.pdf", "Scan sheet one")
     ocrd.start()
+    paper.write_pdf(ocrd.inbox / "one.pdf", "Scan sheet one")
 
     def age_s() -> float:
         heard.extend(manager.drain())  # a full socket would hold the daemon up, too
