@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ POLICY = RenderPolicy(
     passwords=("wrong", PASSWORD),
 )
 OVERLAY_EVERY = 10
+AT_ONCE = 64
+"""So many are kept in memory. All of them are 400 MiB, and what a process has when it starts a program counts as that one's
+largest size: `ru_maxrss`, getrusage(2)."""
 LIMIT_S = 60.0
 """For one document with up to two pages, each once in a window and once alone, and a child that is started anew."""
 
@@ -130,8 +134,10 @@ def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
     originals = tmp_path / "originals"
     originals.mkdir()
     try:
+        made = mutants(originals, MUTANTS, SEED)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(desk.try_out, mutants(originals, MUTANTS, SEED)))
+            while some := list(islice(made, AT_ONCE)):
+                list(pool.map(desk.try_out, some))
     finally:
         desk.rasterizer.close()
     assert desk.problems == []
