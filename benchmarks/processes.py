@@ -39,8 +39,13 @@ def ocrd_command(*arguments: str) -> list[str]:
 
 
 def private_environment(folder: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without any settings of ocrd's user: home, settings and state lie in `folder`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OCRD_", "XDG_"))}
+    """The environment without any settings of ocrd's user: home, settings and state lie in `folder`.
+
+    A developer's PYTHONDONTWRITEBYTECODE goes too: with it every process compiles the program anew, 0.8 s of processor time
+    for a run, as no user's does.
+    """
+    ours = ("OCRD_", "XDG_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     places = {
         name: os.path.join(folder, name.lower())
         for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME")

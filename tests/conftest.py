@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,10 @@ from hypothesis import HealthCheck, settings
 from support.stores import Stores
 
 from ocrd.store import schema
+
+# Hundreds of processes are started: each would compile the program anew, as no user's does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile(
     "everyday",

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,26 +41,28 @@ def transparent(side: int) -> bytes:
 class Over:
     """A document over one limit: how it ends, with which code, and the figure that the reason names."""
 
-    document: bytes
+    make: Callable[[], bytes]
     state: str
     code: str
     figure: str
 
 
 OVER = {
-    "bytes.pdf": Over(pdf(A_BLACK_BAR) + b"%" * (1 << 20), "rejected", "too_large", "1 MiB"),
-    "pages.pdf": Over(pdf(*[A_BLACK_BAR] * 3), "rejected", "too_many_pages", "2 pages"),
-    "pixels.png": Over(transparent(6400), "rejected", "too_many_pixels", "megapixels"),
-    "page.pdf": Over(pdf(A_BLACK_BAR, boxes=["0 0 900 900"]), "failed", "render_limit", "2 megapixels"),
-    "memory.png": Over(transparent(6000), "failed", "render_limit", "256 MiB"),
-    "seconds.pdf": Over(pdf(HANGING), "failed", "render_timeout", "4 s"),
+    "bytes.pdf": Over(lambda: pdf(A_BLACK_BAR) + b"%" * (1 << 20), "rejected", "too_large", "1 MiB"),
+    "pages.pdf": Over(lambda: pdf(*[A_BLACK_BAR] * 3), "rejected", "too_many_pages", "2 pages"),
+    "pixels.png": Over(lambda: transparent(6400), "rejected", "too_many_pixels", "megapixels"),
+    "page.pdf": Over(
+        lambda: pdf(A_BLACK_BAR, boxes=["0 0 900 900"]), "failed", "render_limit", "2 megapixels"
+    ),
+    "memory.png": Over(lambda: transparent(6000), "failed", "render_limit", "256 MiB"),
+    "seconds.pdf": Over(lambda: pdf(HANGING), "failed", "render_timeout", "4 s"),
 }
 
 
 def test_a_document_over_a_limit_ends_with_a_reason_and_costs_no_other(ocrd: Ocrd) -> None:
     ocrd.env |= SETTINGS
     for name, over in OVER.items():
-        (ocrd.inbox / name).write_bytes(over.document)
+        (ocrd.inbox / name).write_bytes(over.make())
     paper.write_png(ocrd.inbox / "zz-good.png", "Afterwards")
     assert ocrd.run_once().returncode == 1
     jobs = ocrd.jobs()

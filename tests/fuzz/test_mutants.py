@@ -45,8 +45,7 @@ POLICY = RenderPolicy(
 )
 OVERLAY_EVERY = 10
 AT_ONCE = 64
-"""So many are kept in memory. All of them are 400 MiB, and what a process has when it starts a program counts as that one's
-largest size: `ru_maxrss`, getrusage(2)."""
+"""So many are kept in memory; all of them are 400 MiB."""
 LIMIT_S = 60.0
 """For one document with up to two pages, each once in a window and once alone, and a child that is started anew."""
 
@@ -128,8 +127,14 @@ def largest_child_kib() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
+def own_peak_kib() -> int:
+    """What a process has had when it starts a program counts as that one's largest size: `ru_maxrss`, getrusage(2)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def test_intake_and_rasterizer_survive_every_mutant(tmp_path: Path) -> None:
     before, largest_before = children(), largest_child_kib()
+    assert own_peak_kib() < MOST_MIB * 1024, "collected with too many others: run tests/fuzz alone"
     desk = Desk(tmp_path)
     originals = tmp_path / "originals"
     originals.mkdir()

@@ -359,20 +359,36 @@ class TestRefusals:
         assert told.startswith(message)
 
     @pytest.mark.parametrize(
-        ("uri", "status", "message"),
+        ("make", "status", "message"),
         [
-            ("data:image/png;base64,####", 400, "Non-base64 digit found"),
-            ("data:image/png;base64,aGVsbG8=", 400, "Failed to load image: cannot identify image file"),
-            (page_uri(1)[:1022], 400, "Failed to load image: image file is truncated"),
-            (uri_of(Image.new("L", (3000, 10))), 400, "Failed to apply Qwen2VLProcessor on data="),
-            (uri_of(Image.new("1", (20000, 20000))), 500, "Image size (400000000 pixels) exceeds limit of"),
-            ("file:///etc/passwd", 500, "Cannot load local files without --allowed-local-media-path."),
-            ("http://127.0.0.1:9/a.png", 500, "Cannot connect to host 127.0.0.1:9"),
+            (lambda: "data:image/png;base64,####", 400, "Non-base64 digit found"),
+            (
+                lambda: "data:image/png;base64,aGVsbG8=",
+                400,
+                "Failed to load image: cannot identify image file",
+            ),
+            (lambda: page_uri(1)[:1022], 400, "Failed to load image: image file is truncated"),
+            (
+                lambda: uri_of(Image.new("L", (3000, 10))),
+                400,
+                "Failed to apply Qwen2VLProcessor on data=",
+            ),
+            (
+                lambda: uri_of(Image.new("1", (20000, 20000))),
+                500,
+                "Image size (400000000 pixels) exceeds limit of",
+            ),
+            (
+                lambda: "file:///etc/passwd",
+                500,
+                "Cannot load local files without --allowed-local-media-path.",
+            ),
+            (lambda: "http://127.0.0.1:9/a.png", 500, "Cannot connect to host 127.0.0.1:9"),
         ],
         ids=["base64", "junk", "truncated", "sliver", "bomb", "file", "http"],
     )
-    def test_a_bad_image(self, small: FakeVllm, uri: str, status: int, message: str) -> None:
-        told = self.refused(small, request_of(uri, OCR))
+    def test_a_bad_image(self, small: FakeVllm, make: Callable[[], str], status: int, message: str) -> None:
+        told = self.refused(small, request_of(make(), OCR))
         assert told[0] == status
         assert told[3].startswith(message)
 
