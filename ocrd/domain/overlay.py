@@ -133,13 +133,19 @@ def _laid_out(text: str, box: Box) -> Iterator[Line]:
 
 
 def place(lines: Iterable[Line], frame: Frame) -> Iterator[Placed]:
-    """The text of each run and where it stands. A blank goes to the next word of a line, so that both are found as two."""
+    """The text of each run and where it stands.
+
+    A blank goes to the next word of a line, so that both are found as two, also where their boxes touch or overlap. One also follows a single character at the end
+    of a line: the shapes of our font are empty, and what is no wider than one of them is nothing to PDFium.
+    """
     for line in lines:
         runs = [Run(run.text, frame.to_upright(run.box)) for run in line if run.text]
         for run, follower in zip(runs, [*runs[1:], None], strict=True):
             left, top, right, bottom = run.box
-            if follower is not None and follower.box[0] > right:
+            if follower is not None and follower.box[0] > (left + right) / 2:
                 yield _placed(run.text + " ", (left, top, follower.box[0], bottom), frame)
+            elif len(run.text) == 1:
+                yield _placed(run.text + " ", (left, top, right + (right - left), bottom), frame)
             else:
                 yield _placed(run.text, run.box, frame)
 

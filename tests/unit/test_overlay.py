@@ -69,13 +69,27 @@ def test_text_runs_the_way_it_was_read(rotation: int, direction: tuple[int, int]
 def test_the_resolution_of_the_image_does_not_matter(width: int, height: int) -> None:
     """A word that covers a quarter of the image covers a quarter of the page."""
     box = (0, 0, width, height)
-    assert box_of("w", box, frame(width=width, height=height)) == pytest.approx(CROP)
+    assert box_of("word", box, frame(width=width, height=height)) == pytest.approx(CROP)
 
 
 def test_words_of_a_line_are_parted_by_blanks_that_reach_to_the_next() -> None:
     first, second = place([[Run("one", (0, 0, 60, 20)), Run("two", (80, 0, 140, 20))]], frame())
     assert (first.text, second.text) == ("one ", "two")
     assert corners(first)[2] == pytest.approx(corners(second)[0])
+
+
+@pytest.mark.parametrize("left", [60, 50])
+def test_words_that_touch_or_overlap_are_parted_too(left: int) -> None:
+    first, second = place([[Run("one", (0, 0, 60, 20)), Run("two", (left, 0, 140, 20))]], frame())
+    assert (first.text, second.text) == ("one ", "two")
+    assert corners(first)[2] == pytest.approx(corners(second)[0])
+
+
+def test_a_single_character_at_the_end_is_as_wide_as_it_is_and_has_a_blank_after_it() -> None:
+    (placed,) = place([[Run("w", (20, 40, 40, 60))]], frame())
+    assert placed.text == "w "
+    left, bottom, right, top = corners(placed)
+    assert (left, bottom, (left + right) / 2, top) == pytest.approx((20, 290, 30, 300))
 
 
 def test_an_engine_without_words_has_its_lines_laid_into_the_block() -> None:

@@ -132,6 +132,14 @@ def test_the_viewer_of_chromium_finds_the_text(make: Maker, tmp_path: Path) -> N
         assert (left, bottom) == (pytest.approx(10, abs=1), pytest.approx(270, abs=1))
 
 
+def test_the_viewer_of_chromium_finds_single_letters_and_words_that_touch(
+    make: Maker, tmp_path: Path
+) -> None:
+    words = (("этом", (20, 40, 80, 60)), ("в", (80, 40, 90, 60)), ("и", (100, 40, 110, 60)))
+    with pypdfium2.PdfDocument(make(write_pdf(tmp_path / "scan.pdf"), read(1, *words))) as pdf:
+        assert pdf[0].get_textpage().get_text_range().split() == ["этом", "в", "и"]
+
+
 @pytest.mark.parametrize(("turned", "size"), [(90, (600, 400)), (180, (400, 600)), (270, (600, 400))])
 def test_a_page_that_viewers_turn_and_cut_out_keeps_its_words_in_place(
     make: Maker, tmp_path: Path, turned: int, size: tuple[int, int]
