@@ -2,7 +2,8 @@
 
 `run` is for a program that answers and ends. `Child` is a warm helper program of our own that answers one JSON
 line with one JSON line: it has its own session (so that Ctrl-C on the terminal does not reach it), a deadline
-for every answer, and ends by itself when the daemon dies, because its standard input then closes.
+for every answer, and ends by itself when the daemon dies, because its standard input then closes. `ChildPlace` has a new
+one started in the place of one that ended.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from io import FileIO
 from threading import Event
 from typing import Any
 
-from ocrd.domain.errors import Stopped
+from ocrd.domain.errors import ServerFault, Stopped
 
 STDERR_TAIL = 4096
 _POLL_S = 0.1
@@ -266,3 +267,42 @@ class Child:
         for stream in (self._stdin, self._stdout, self._stderr):
             with contextlib.suppress(BrokenPipeError, ValueError):
                 stream.close()
+
+
+class ChildPlace:
+    """A place for one warm child: it is started when it is needed, and again after it has ended. Used by one thread at a time."""
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], name: str) -> None:
+        """Starts nothing yet. `name` is what a message calls the child: "the OCR engine"."""
+        self._argv = argv
+        self._env = env
+        self._name = name
+        self._child: Child | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it has a child, which may still be loading."""
+        return self._child is not None
+
+    def start(self) -> Child:
+        """The child, started if there was none; it loads by itself. Raises ServerFault if no process can be started."""
+        if self._child is None:
+            try:
+                self._child = Child(self._argv, env=self._env)
+            except OSError as err:
+                raise self._not_started(err) from err
+        return self._child
+
+    def _not_started(self, err: Exception) -> ServerFault:
+        return ServerFault(f"{self._name} does not start: {err}", hint="ocrd doctor")
+
+    def hang_up(self) -> None:
+        """Have the child end by itself, without waiting for it."""
+        if self._child is not None:
+            self._child.hang_up()
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None

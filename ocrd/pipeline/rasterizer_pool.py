@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from ocrd.domain.errors import ServerFault
-from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+from ocrd.host.commands import Child, ChildDied, ChildPlace, ChildStopped, ChildTimeout
 
 START_TIMEOUT_S = 60.0
 """For a child to load its libraries; takes 0.2 s on a quiet machine."""
@@ -84,27 +84,12 @@ class Pool:
             worker.close()
 
 
-class Worker:
-    """A place for a child: started when needed, and again after it was killed. Used by one thread at a time."""
+class Worker(ChildPlace):
+    """A child that renders, which says hello before its first job: loading must not count as the job's time."""
 
     def __init__(self) -> None:
-        self._child: Child | None = None
-        self._greeted = False
-
-    @property
-    def is_warm(self) -> bool:
-        """Whether it has a child, which may still be loading."""
-        return self._child is not None
-
-    def start(self) -> None:
-        """Start the child if there is none; it loads its libraries by itself."""
-        if self._child is not None:
-            return
-        try:
-            self._child = Child(_PROGRAM, env=_ENVIRONMENT)
-        except OSError as err:
-            raise _not_started(err) from err
-        self._greeted = False
+        super().__init__(_PROGRAM, env=_ENVIRONMENT, name="the rasterizer's helper")
+        self._greeted: Child | None = None
 
     def ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         """The child's answer. One that was killed is replaced at once; if that one dies or is stuck too, it is the
@@ -121,30 +106,14 @@ class Worker:
             raise ServerFault(f"the rasterizer's helper failed twice: {err}") from err
 
     def _ask(self, request: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
-        self.start()
-        child, self._child = self._child, None  # unless it answers, it is gone
-        assert child is not None
-        if not self._greeted:
+        child = self.start()
+        self._child = None  # unless it answers, it is gone
+        if self._greeted is not child:
             try:
                 child.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
             except ChildTimeout as err:
-                raise _not_started(err) from err
-            self._greeted = True
+                raise self._not_started(err) from err
+            self._greeted = child
         answer = child.ask(request, timeout_s=timeout_s, stop=stop)
         self._child = child
         return answer
-
-    def hang_up(self) -> None:
-        """Have the child end by itself, without waiting for it."""
-        if self._child is not None:
-            self._child.hang_up()
-
-    def close(self) -> None:
-        """End the child, if there is one."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-def _not_started(err: Exception) -> ServerFault:
-    return ServerFault(f"the rasterizer's helper does not start: {err}", hint="run: ocrd doctor")

@@ -18,7 +18,7 @@ from typing import Any
 from ocrd.domain.documents import PageImage, Recognition, Request
 from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
 from ocrd.domain.geometry import LONGEST_SIDE_PX
-from ocrd.host.commands import Child, ChildDied, ChildStopped, ChildTimeout
+from ocrd.host.commands import ChildDied, ChildPlace, ChildStopped, ChildTimeout
 from ocrd.host.events import Either
 from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.tsv import View, all_words, mean_confidence, page_text, parse_blocks
@@ -202,21 +202,11 @@ def _lack(answer: dict[str, Any]) -> str:
     )
 
 
-class _Worker:
-    """A place for one child, which is replaced when it ends. Used by one thread at a time."""
+class _Worker(ChildPlace):
+    """A child with a loaded engine."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self._argv = argv
-        self._child: Child | None = None
-
-    def start(self) -> None:
-        """Start the child if there is none; it loads its engine by itself."""
-        if self._child is not None:
-            return
-        try:
-            self._child = Child(self._argv, env=_ENVIRONMENT)
-        except OSError as err:
-            raise ServerFault(f"the OCR engine's process cannot be started: {err}") from err
+        super().__init__(argv, env=_ENVIRONMENT, name="the OCR engine")
 
     def ready(self, stop: Event) -> str:
         """Wait until the child is loaded and alive; the engine's version.
@@ -230,21 +220,20 @@ class _Worker:
         try:
             return self._greet(stop)
         except ChildDied as err:
-            raise _not_started(err) from err
+            raise self._not_started(err) from err
 
     def _greet(self, stop: Event) -> str:
         try:
             hello = self.ask({"ask": "hello"}, timeout_s=START_TIMEOUT_S, stop=stop)
         except ChildTimeout as err:
-            raise _not_started(err) from err
+            raise self._not_started(err) from err
         return str(hello["version"])
 
     def ask(self, question: dict[str, Any], *, timeout_s: float, stop: Event) -> dict[str, Any]:
         """One question, one answer. After ChildDied and ChildTimeout the next child is loading already."""
-        self.start()
-        assert self._child is not None
+        child = self.start()
         try:
-            answer = self._child.ask(question, timeout_s=timeout_s, stop=stop)
+            answer = child.ask(question, timeout_s=timeout_s, stop=stop)
         except ChildStopped:
             self._child = None
             raise
@@ -256,18 +245,3 @@ class _Worker:
             self.close()
             raise ServerFault(answer["fatal"], hint="ocrd doctor")
         return answer
-
-    def hang_up(self) -> None:
-        """Have the child end by itself, without waiting for it."""
-        if self._child is not None:
-            self._child.hang_up()
-
-    def close(self) -> None:
-        """End the child, if there is one."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-def _not_started(err: Exception) -> ServerFault:
-    return ServerFault(f"the OCR engine does not start: {err}", hint="ocrd doctor")
