@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Any
 
 from ocrd.daemon.admission import Admission
@@ -185,6 +186,7 @@ def build(
     without = folders_of(roots, after)
     hooks = Hooks(settings.hooks, os.path.dirname(stores.database.path))
     mover = Mover(roots, after, stores.documents, stores.relocations, SystemClock(), on_end=hooks.announce)
+    absent: SimpleQueue[bytes] = SimpleQueue()
     finisher = Finisher(
         stores.documents,
         stores.pages,
@@ -192,6 +194,7 @@ def build(
         after=after,
         on_move=mover.notify,
         on_end=hooks.announce,
+        on_absent=absent.put,
         anchors=anchors,
     )
     admission = Admission(
@@ -228,6 +231,7 @@ def build(
             outputs=stores.outputs,
             worker=worker,
             without=without,
+            absent=absent,
             locks=locks,
         ),
         once=once,

@@ -30,6 +30,8 @@ _IN_WORDS = {
 _MOST_IO_ERRORS = 5
 """So often is a document tried on a disk that fails: such a one seldom heals, and the others shall not wait for it."""
 _GAPS_LISTED = 5
+SOURCE_CODES = frozenset({ReasonCode.FILE_GONE, ReasonCode.SUPERSEDED})
+"""The file is not there any more, or is another one."""
 
 Failures = Sequence[tuple[int, str, str]]
 """Number, code and reason of the pages without text."""
@@ -57,12 +59,15 @@ class Finisher:
         after: AfterRules | None = None,
         on_move: Callable[[], None] = lambda: None,
         on_end: Callable[[int], None] = lambda document_id: None,  # noqa: ARG005
+        on_absent: Callable[[bytes], None] = lambda path: None,  # noqa: ARG005
         anchors: Anchors | None = None,
     ) -> None:
-        """After the commit that ends a document, `on_move` is told if its original is to be moved, else `on_end`.
-        `anchors` holds the inboxes."""
+        """After the commit that ends a document, `on_move` is told if its original is to be moved, else `on_end`; and
+        `on_absent` is told the path of one that was cancelled because the file at it was gone or another. `anchors` holds the
+        inboxes."""
         self._anchors = anchors or Anchors()
         self._on_end = on_end
+        self._on_absent = on_absent
         self._after = after or AfterRules()
         self._on_move = on_move
         self._documents = documents
@@ -75,14 +80,14 @@ class Finisher:
         now: the document can be finished later."""
         problem = self.source_problem(job.id)
         if problem is not None:
-            return self._commit(job.id, Ending(DocumentState.CANCELLED, *problem))
+            return self.cancel(job, *problem)
         try:
             return self._commit(job.id, self._write(job))
         except OSError as err:
             self.sweep(job)
             problem = self.source_problem(job.id)
             if problem is not None:  # its folder went away, or is a link since the look before
-                return self._commit(job.id, Ending(DocumentState.CANCELLED, *problem))
+                return self.cancel(job, *problem)
             self._raise_if_passing(err, job.id, job.name)
             reason = f"the text is stored, but cannot be written beside the input: {err.strerror or err}"
             return self._commit(job.id, Ending(DocumentState.FAILED, ReasonCode.OUTPUT_FAILED, reason))
@@ -106,8 +111,14 @@ class Finisher:
         self._publisher.sweep(job.path, job.id)
 
     def cancel(self, job: Job, code: ReasonCode, reason: str) -> Ending:
-        """End a document without text; the pages it has are kept."""
-        return self._commit(job.id, Ending(DocumentState.CANCELLED, code, reason))
+        """End a document without text; the pages it has are kept.
+
+        Its file may be back by now, and taken for the one that was known all along: the receiver has to look once more.
+        """
+        ending = self._commit(job.id, Ending(DocumentState.CANCELLED, code, reason))
+        if code in SOURCE_CODES and self._documents.find_current(job.id) is not None:
+            self._on_absent(job.path)
+        return ending
 
     def reject(self, job_id: int, path: bytes, code: ReasonCode, reason: str, hint: str) -> Ending:
         """End a document that can never work, with its error file. Raises ServerFault when the disk takes nothing now:

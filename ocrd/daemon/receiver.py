@@ -93,6 +93,8 @@ class ReceiverParts:
     worker: Worker
     without: frozenset[bytes] = frozenset()
     """Folders below the inboxes that are no input: what is done is moved there."""
+    absent: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
+    """Paths of documents that were cancelled because their file was gone or another."""
     locks: files.FolderLocks | None = None
     """The inboxes' locks, taken anew where another folder stands at a path; they are closed by whoever made them."""
 
@@ -114,6 +116,7 @@ class Receiver:
         self._doubted = Event()
         self._stopping = Event()
         self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
+        self._absent: set[bytes] = set()
         self._pool = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="intake")
         self._thread = Thread(target=self._run, name="receiver", daemon=True)
         self._quiet_scans = 0
@@ -181,6 +184,7 @@ class Receiver:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._collect()
+            self._look_again()
             if self._doubted.is_set():
                 self._doubted.clear()
                 for root in self.roots:
@@ -414,3 +418,19 @@ class Receiver:
                 elif outcome.identity is not None:
                     tracker.remember(outcome.path, outcome.identity.size, outcome.identity.mtime_ns)
                     outcome.root.unsupported += outcome.ignored
+
+    def _look_again(self) -> None:
+        """Take the files of cancelled documents for new ones: what stands at their paths now may have been seen between the
+        worker's last look and its commit, or be the same that was away for less than a scan. One that is being looked into
+        at the moment waits until that has been noted."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._absent.add(self._parts.absent.get_nowait())
+        for path in tuple(self._absent):
+            root = next((root for root in self.roots if path.startswith(os.path.join(root.path, b""))), None)
+            if root is not None and path in root.busy:
+                continue
+            self._absent.discard(path)
+            if root is not None:
+                root.tracker.drop(path)
+                root.next_scan = 0.0

@@ -201,6 +201,10 @@ class Tracker:
         self._taken.clear()
         self._deferred.clear()
 
+    def drop(self, path: bytes) -> None:
+        """Know nothing of this file any more: the next scan sees it for the first time."""
+        self._taken.pop(path, None)
+
     def defer(self, path: bytes, until: float) -> None:
         """This file cannot be opened yet; leave it alone until then, unless it changes."""
         self._deferred[path] = until

@@ -146,6 +146,20 @@ def test_a_rejected_file_is_looked_into_again_on_a_retry(ocrd: Ocrd) -> None:
     assert not path.with_name("long.pdf.ocrd-error.txt").exists()
 
 
+def test_a_file_that_was_away_for_less_than_a_scan_is_read_when_it_is_back(ocrd: Ocrd) -> None:
+    """No scan misses it, so that it looks as if it had been there all along."""
+    ocrd.env |= {"OCRD_INBOX__WATCH": "polling", "OCRD_INBOX__SCAN_INTERVAL_S": "4"}
+    ocrd.start()
+    ocrd.command("pause")
+    path = paper.write_png(ocrd.inbox / "letter.png", "All is well")
+    ocrd.await_state("letter.png", "queued")
+    path.rename(ocrd.folder / "away.png")
+    ocrd.command("resume")
+    assert ocrd.await_state("letter.png", "cancelled")["reason_code"] == "file_gone"
+    (ocrd.folder / "away.png").rename(path)
+    assert ocrd.await_state("letter.png", "done")["reason"] == ""
+
+
 def test_a_deleted_file_ends_as_gone_and_nothing_is_written_where_it_was(ocrd: Ocrd) -> None:
     path = paper.write_png(ocrd.inbox / "short-lived.png", "Gone soon")
     ocrd.start()

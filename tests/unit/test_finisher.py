@@ -25,7 +25,8 @@ class Desk:
         status = scan.stat()
         stores.register(path=os.fsencode(scan), size=status.st_size, mtime_ns=status.st_mtime_ns, pages=1)
         publisher = Publisher(stores.outputs, formats=("txt",), error_file=True)
-        self.finisher = Finisher(stores.documents, stores.pages, publisher)
+        self.absent: list[bytes] = []
+        self.finisher = Finisher(stores.documents, stores.pages, publisher, on_absent=self.absent.append)
         self.job: Job = stores.begin()
         for page in stores.pages.claim(self.job.id, 1):
             stores.land(self.job.id, page.number)
@@ -95,3 +96,15 @@ def test_a_document_whose_folder_goes_while_it_is_written_ends_as_gone(
     monkeypatch.setattr(faults, "point", swap)
     assert desk.finish().code == ReasonCode.FILE_GONE
     assert os.listdir(outside) == []
+
+
+def test_the_file_of_a_document_that_ends_as_gone_is_to_be_looked_at_once_more(desk: Desk) -> None:
+    (desk.inbox / "scan.pdf").unlink()
+    assert desk.finish().code == ReasonCode.FILE_GONE
+    assert desk.absent == [desk.job.path]
+
+
+def test_a_file_whose_new_content_is_known_needs_no_look(desk: Desk, stores: Stores) -> None:
+    stores.register(path=desk.job.path, sha256="1" * 64, pages=1)
+    assert desk.finish().code == ReasonCode.SUPERSEDED
+    assert desk.absent == []
