@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import shutil
@@ -36,6 +37,14 @@ def ocrd_command(*arguments: str) -> list[str]:
     """The `ocrd` that belongs to the Python that runs the benchmark."""
     beside = os.path.join(os.path.dirname(sys.executable), "ocrd")
     return [beside if os.path.exists(beside) else "ocrd", *arguments]
+
+
+def program(path: str) -> str:
+    """For argparse: a program's whole path, for contestants run in other folders; empty for none."""
+    found = shutil.which(path)
+    if path and found is None:
+        raise argparse.ArgumentTypeError(f"{path} is no program")
+    return os.path.abspath(found) if found else ""
 
 
 def private_environment(folder: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -357,7 +357,11 @@ def main() -> int:
         "--config", metavar="FILE", default="", help="settings of ocrd, for instance of a model server"
     )
     parser.add_argument(
-        "--ocrmypdf", metavar="PATH", default=shutil.which("ocrmypdf") or "", help="default: that on the PATH"
+        "--ocrmypdf",
+        type=processes.program,
+        metavar="PATH",
+        default=shutil.which("ocrmypdf") or "",
+        help="default: that on the PATH",
     )
     options = parser.parse_args()
     if not options.ocrmypdf:

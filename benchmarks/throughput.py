@@ -175,6 +175,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--ocrmypdf",
+        type=processes.program,
         default=shutil.which("ocrmypdf") or "",
         metavar="PATH",
         help="default: from PATH; '': without",
