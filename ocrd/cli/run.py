@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ocrd.cli import problems
 from ocrd.cli.bars import Bar
 from ocrd.cli.common import Subparsers, add_command, clean, load_settings
-from ocrd.domain.errors import ConfigError, ExitCode, ReasonCode, UsageError
+from ocrd.domain.errors import NOT_THERE, ConfigError, ExitCode, UsageError
 from ocrd.host import files
 from ocrd.host.notify import Notifier
 from ocrd.settings import FORMATS, Settings, state_dir
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _NAME_WIDTH = 44
 _BAR_S = 0.2
-_GONE = {ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value}
 
 
 _MORE = """\
@@ -242,7 +241,7 @@ def _print_summary(state: str, roots: tuple[bytes, ...], began: float) -> bool:
         if connection is None:
             return True
         listed = snapshot.jobs_below(connection, [files.display_name(root) for root in roots])
-        listed = [job for job in listed if job["reason_code"] not in _GONE]
+        listed = [job for job in listed if job["reason_code"] not in NOT_THERE]
         worked = [job for job in listed if (job["finished_at"] or 0) >= began]
         firsts = {job["id"]: snapshot.first_line(connection, job["id"]) for job in worked}
         heartbeat, _ = snapshot.fact(connection, "heartbeat") or ({}, None)

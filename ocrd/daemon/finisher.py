@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ocrd.daemon.publisher import Publisher
 from ocrd.domain.documents import Source
-from ocrd.domain.errors import ReasonCode, ServerFault
+from ocrd.domain.errors import NOT_THERE, ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState
 from ocrd.domain.moving import AfterRules
 from ocrd.host import files
@@ -30,8 +30,6 @@ _IN_WORDS = {
 _MOST_IO_ERRORS = 5
 """So often is a document tried on a disk that fails: such a one seldom heals, and the others shall not wait for it."""
 _GAPS_LISTED = 5
-SOURCE_CODES = frozenset({ReasonCode.FILE_GONE, ReasonCode.SUPERSEDED})
-"""The file is not there any more, or is another one."""
 
 Failures = Sequence[tuple[int, str, str]]
 """Number, code and reason of the pages without text."""
@@ -116,7 +114,7 @@ class Finisher:
         Its file may be back by now, and taken for the one that was known all along: the receiver has to look once more.
         """
         ending = self._commit(job.id, Ending(DocumentState.CANCELLED, code, reason))
-        if code in SOURCE_CODES and self._documents.find_current(job.id) is not None:
+        if code in NOT_THERE and self._documents.find_current(job.id) is not None:
             self._on_absent(job.path)
         return ending
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from ocrd.daemon.desk import Desk, OpenDocument
-from ocrd.daemon.finisher import CANNOT_WRITE, SOURCE_CODES, Ending, Finisher
-from ocrd.domain.errors import PageFault, ReasonCode, ServerFault
+from ocrd.daemon.finisher import CANNOT_WRITE, Ending, Finisher
+from ocrd.domain.errors import NOT_THERE, PageFault, ReasonCode, ServerFault
 from ocrd.domain.jobs import DocumentState, PageState, Verdict
 from ocrd.domain.quality import Cause
 from ocrd.pipeline import writer
@@ -111,7 +111,7 @@ class Landing:
 
     def _finish(self, document: OpenDocument) -> None:
         ending = document.ending
-        if ending is not None and ending[0] in SOURCE_CODES and self.source_problem(document) is None:
+        if ending is not None and ending[0] in NOT_THERE and self.source_problem(document) is None:
             self._release(document)  # touched, or away for a moment: the same content is there again
             return
         if ending is not None:

@@ -93,6 +93,8 @@ _REMEDIES: dict[str, str] = {
     ReasonCode.OUTPUT_EXISTS: "move the file of that name away (--overwrite replaces an edited one of ocrd's)",
     ReasonCode.OUTPUT_FAILED: "let the user that runs ocrd write into the folder",
 }
+NOT_THERE: frozenset[str] = frozenset({ReasonCode.FILE_GONE, ReasonCode.SUPERSEDED})
+"""Cancelled because the content was not at its path any more; it is queued again when it is."""
 _OFFER_NO_RETRY: frozenset[str] = frozenset(
     {
         *(ReasonCode.EMPTY_FILE, ReasonCode.UNSUPPORTED_TYPE, ReasonCode.DAMAGED, ReasonCode.NO_PAGES),

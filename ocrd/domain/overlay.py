@@ -135,8 +135,9 @@ def _laid_out(text: str, box: Box) -> Iterator[Line]:
 def place(lines: Iterable[Line], frame: Frame) -> Iterator[Placed]:
     """The text of each run and where it stands.
 
-    A blank goes to the next word of a line, so that both are found as two, also where their boxes touch or overlap. One also follows a single character at the end
-    of a line: the shapes of our font are empty, and what is no wider than one of them is nothing to PDFium.
+    A blank goes to the next word of a line, so that both are found as two, also where their boxes touch or overlap. One also
+    follows a single character at the end of a line: the shapes of our font are empty, and what is no wider than one of them
+    is nothing to PDFium.
     """
     for line in lines:
         runs = [Run(run.text, frame.to_upright(run.box)) for run in line if run.text]

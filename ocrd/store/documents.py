@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from ocrd.domain.documents import MediaType
-from ocrd.domain.errors import ReasonCode
+from ocrd.domain.errors import NOT_THERE, ReasonCode
 from ocrd.domain.jobs import (
     FINAL_DOCUMENTS,
     FINAL_PAGES,
@@ -37,8 +37,6 @@ from ocrd.store.engine import Database, written
 from ocrd.store.tables import attempts, counts, documents, outputs, pages, relocations
 
 FINGERPRINT_LENGTH = 16
-_NOT_THERE = frozenset({ReasonCode.FILE_GONE.value, ReasonCode.SUPERSEDED.value})
-"""Cancelled because the content was not at its path any more; it is queued again when it is."""
 
 _NEXT_IN_TURN = text(
     # Left alone, SQLite takes the index on the state and sorts all that is queued; SQLAlchemy writes no such hint.
@@ -161,7 +159,7 @@ class DocumentStore:
             .values(size=arrival.size, mtime_ns=arrival.mtime_ns, inbox=arrival.inbox)
         )
         state = DocumentState(current.state)
-        if state is DocumentState.CANCELLED and current.reason_code in _NOT_THERE:
+        if state is DocumentState.CANCELLED and current.reason_code in NOT_THERE:
             self._requeue(tx, current.id, state, why="the content is back")
             state = DocumentState.QUEUED
         return Registered(current.id, new=False, state=state)
@@ -410,7 +408,7 @@ class DocumentStore:
         with self._database.read() as tx:
             query = select(documents.c.path, documents.c.size, documents.c.mtime_ns, documents.c.reason_code)
             for row in tx.execute(query.where(documents.c.current, documents.c.inbox == inbox)):
-                if row.reason_code not in _NOT_THERE:
+                if row.reason_code not in NOT_THERE:
                     yield row.path, row.size, row.mtime_ns
 
     def counts(self) -> dict[str, dict[str, int]]:
