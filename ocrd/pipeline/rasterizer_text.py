@@ -31,6 +31,8 @@ RULING_PX = 3
 """Rulings are thinner than this; must be odd."""
 _RUN = re.compile(rb"\xff{36,}")
 """An inch without a gap. Type has gaps between its words."""
+FILL_PX = 9
+"""A quarter of an inch: what is inked so far in both directions is a coloured area, not type. Must be odd."""
 SCAN_SHARE = 0.85
 """A picture over so much of a page makes it a scan: text on it is from an earlier OCR."""
 _NEVER_S = 3600.0
@@ -109,16 +111,20 @@ def _take(
 def _coverage(source: str, number: int, words: list[LayerWord], stem: str) -> Coverage:
     ink = _ink_of(_coarse(source, number, stem))
     scale = COVERAGE_DPI / POINTS_PER_INCH
-    outside = _without_rulings(ink)
-    inked = _share(outside)
-    pen = ImageDraw.Draw(outside)
+    boxes = Image.new("L", ink.size)
+    pen = ImageDraw.Draw(boxes)
     bare = 0
     for word in words:
         left, top, right, bottom = (side * scale for side in word.box)
         box = (left - MARGIN_PX, top - MARGIN_PX, right + MARGIN_PX, bottom + MARGIN_PX)
-        pen.rectangle(box, fill=0)
+        pen.rectangle(box, fill=255)
         bare += ink.crop((floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3]))).getbbox() is None
-    return Coverage(ink=inked, outside=_share(outside), bare=bare / max(1, len(words)))
+    lines = _without_rulings(ink)
+    outside = ImageChops.subtract(lines, boxes)
+    # With its words a coloured area is one piece: around them it would else look like strokes.
+    outside = ImageChops.subtract(outside, _opened(ImageChops.lighter(ink, boxes), FILL_PX))
+    type_alone = ImageChops.subtract(lines, _opened(ink, FILL_PX))
+    return Coverage(ink=_share(type_alone), outside=_share(outside), bare=bare / max(1, len(words)))
 
 
 def _ink_of(page: Image.Image) -> Image.Image:
@@ -133,10 +139,14 @@ def _share(mask: Image.Image) -> float:
 
 def _without_rulings(ink: Image.Image) -> Image.Image:
     """Without thin straight lines, across and down: the frames of tables and forms are no text."""
-    thick = ink.filter(ImageFilter.MinFilter(RULING_PX)).filter(ImageFilter.MaxFilter(RULING_PX))
-    thin = ImageChops.subtract(ink, thick)
+    thin = ImageChops.subtract(ink, _opened(ink, RULING_PX))
     down = _long_runs(thin.transpose(Image.Transpose.TRANSPOSE)).transpose(Image.Transpose.TRANSPOSE)
     return ImageChops.subtract(ink, ImageChops.lighter(_long_runs(thin), down))
+
+
+def _opened(mask: Image.Image, size: int) -> Image.Image:
+    """Only what squares of this many pixels find room in."""
+    return mask.filter(ImageFilter.MinFilter(size)).filter(ImageFilter.MaxFilter(size))
 
 
 def _long_runs(mask: Image.Image) -> Image.Image:

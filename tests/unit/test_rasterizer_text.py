@@ -124,5 +124,24 @@ def test_the_frame_of_a_table_is_no_text(read: Read) -> None:
 
 
 def test_a_drawing_that_fills_the_page_is_looked_at_by_an_engine(read: Read) -> None:
-    shapes = "\n".join(f"{60 + 40 * n} 60 20 200 re f" for n in range(12))
+    shapes = "\n".join(f"{60 + 20 * n} 60 8 200 re f" for n in range(24))
     assert "stands outside" in str(read(Page(("Figure 1",), drawing=shapes))[1])
+
+
+@pytest.mark.parametrize(
+    "areas",
+    [
+        pytest.param("0 0 600 90 re f", id="a banner"),
+        pytest.param("300 30 260 220 re f 40 60 30 180 re f 90 60 30 120 re f", id="a logo and bars"),
+        pytest.param("0 0 600 12 re f 0 388 600 12 re f 0 0 22 400 re f 578 0 22 400 re f", id="a frame"),
+        pytest.param("0.8 g 40 290 520 80 re f 0 g", id="behind the text"),
+        pytest.param("0.2 g 40 332 520 24 re f 1 g", id="light on dark"),
+    ],
+)
+def test_a_coloured_area_is_no_text(read: Read, areas: str) -> None:
+    assert text_of(read(Page(LINES[:1], drawing=areas))[1]) == list(LINES[:1])
+
+
+def test_print_beside_a_coloured_area_is_still_seen(read: Read) -> None:
+    page = Page(("Figure 1",), picture="What nobody has typed", drawing="0 300 600 30 re f")
+    assert "stands outside" in str(read(page)[1])
