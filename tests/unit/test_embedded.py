@@ -25,14 +25,21 @@ from ocrd.host.commands import ChildStopped
 from ocrd.pipeline.recognizer import tessdata
 from ocrd.pipeline.recognizer.embedded import EmbeddedRecognizer
 from ocrd.pipeline.recognizer.embedded_child import (
+    LARGE_LINE_PX,
     SMALL_LINE_PX,
+    SURE_CONFIDENCE,
     SURE_ORIENTATION,
+    SURE_SMALL_CONFIDENCE,
+    WRONG_WAY_CONFIDENCE,
     choose_turn,
+    has_shades,
+    is_doubtful,
     is_to_be_enlarged,
     languages_of,
 )
 
 FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
+DOCUMENTS = Path(__file__).parents[2] / "samples" / "documents"
 FAKE = str(Path(__file__).parents[1] / "fakes" / "engine_child.py")
 RUSSIAN = (
     "Акционерное общество получило письмо",
@@ -467,7 +474,7 @@ def test_two_workers_read_two_pages_at_once(tmp_path: Path) -> None:
 
 
 def sample(name: str) -> Image.Image:
-    with Image.open(Path(__file__).parents[2] / "samples" / "documents" / name) as image:
+    with Image.open(DOCUMENTS / name) as image:
         return image.convert("L")
 
 
@@ -580,5 +587,41 @@ def test_only_a_page_of_low_lines_that_stays_readable_is_enlarged(
     assert is_to_be_enlarged(Image.linear_gradient("L").resize(size), line_px) is enlarged
 
 
-def test_a_picture_in_black_and_white_is_not_enlarged() -> None:
+@pytest.mark.parametrize(
+    ("line_px", "confidence", "size", "doubtful"),
+    [
+        (LARGE_LINE_PX, SURE_CONFIDENCE - 1, (800, 1100), True),
+        (LARGE_LINE_PX, SURE_CONFIDENCE, (800, 1100), False),
+        (LARGE_LINE_PX + 1, SURE_CONFIDENCE - 1, (800, 1100), False),
+        (SMALL_LINE_PX, SURE_SMALL_CONFIDENCE - 1, (800, 1100), True),
+        (SMALL_LINE_PX, SURE_SMALL_CONFIDENCE, (800, 1100), False),
+        (SMALL_LINE_PX, WRONG_WAY_CONFIDENCE - 1, (800, 1100), False),
+        (0, SURE_CONFIDENCE - 1, (800, 1100), False),
+        (SMALL_LINE_PX, SURE_CONFIDENCE - 1, (5000, 5000), False),
+    ],
+)
+def test_only_a_poor_reading_of_a_page_that_stays_readable_is_doubted(
+    line_px: float, confidence: float, size: tuple[int, int], doubtful: bool
+) -> None:
+    assert is_doubtful(Image.new("L", size), line_px, confidence) is doubtful
+
+
+def test_small_type_in_black_and_white_is_read_enlarged_where_that_is_surer(
+    recognizer: EmbeddedRecognizer, tmp_path: Path
+) -> None:
+    full = sample("two_columns_en.png").convert("L")
+    small = full.resize((full.width * 2 // 5, full.height * 2 // 5), Image.Resampling.BOX)
+    page = small.point(lambda level: 255 * (level > 160))
+    assert not has_shades(page)
+    found = read(recognizer, page_of(page, tmp_path))
+    assert any("times as large" in note for note in found.notes)
+    truth = (DOCUMENTS.parent / "expected" / "two_columns_en.png.txt").read_text(encoding="utf-8").split()
+    there = found.text.split()
+    assert sum(word in there for word in truth) > 0.8 * len(truth)
+    boxes = [word.box for block in found.blocks for word in block.words or () if len(word.text) > 3]
+    assert len(boxes) > 100
+    assert all(page.crop(box).getextrema()[0] == 0 for box in boxes)
+
+
+def test_a_picture_in_black_and_white_is_not_enlarged_at_once() -> None:
     assert not is_to_be_enlarged(Image.linear_gradient("L").point(lambda level: 255 * (level > 128)), 12)

@@ -49,6 +49,11 @@ ENLARGED = 1.5
 """Of seven pages with lines of 14 to 17 pixels, wrong characters fell on six (mean of all: from 6.7 to 5.9 %), in 1.3 times the
 time; from 20 pixels on nothing is gained, and twice as large is no better. A fax was read worse (6.5 and 12.4 %): between black
 and white pixels there are no shades to go by."""
+SURE_CONFIDENCE, SURE_SMALL_CONFIDENCE, LARGE_LINE_PX, MORE_LEGIBLE = 80.0, 90.0, 28, 1.03
+"""A page that was read with less confidence (the second, where its type is small) is read once more, enlarged, if its lines are
+no higher; that reading is taken if it is surer and so many times as legible. Of six such receipts two were taken, and their wrong
+characters fell from 12.4 to 5.8 and from 14.7 to 9.2 %; the other four would have been read worse. Of eleven drawn pages of small
+type in black and white all were taken, and ten read better: 7.2 and 5.0 % wrong characters (mean)."""
 MOST_ENLARGED_PIXELS, MOST_ENLARGED_SIDE = 20_000_000, 32_000
 """Tesseract takes no side of more than 32,767 pixels."""
 SHADES = 0.005
@@ -142,32 +147,48 @@ class Reader:
             self._open(languages)
         # Told a resolution that is not true, Tesseract reads worse than with its own estimate from the type's height.
         known = dpi if exact else 0.0
-        whole, scale = image, 1.0
         askew, line_px = self._lay_out(image, known)
         if is_to_be_enlarged(image, line_px):
-            scale, known = ENLARGED, known * ENLARGED
-            image = _enlarged(image, scale)
-            askew, _ = self._lay_out(image, known)
+            return self._read_enlarged(image, dpi, known)[0]
+        reading, confidence = self._read_as_it_is(image, dpi, known, askew)
+        if is_doubtful(image, line_px, confidence):
+            larger, surer = self._read_enlarged(image, dpi, known)
+            if surer > confidence and is_as_legible(larger["tsv"], reading["tsv"], MORE_LEGIBLE):
+                return larger
+        return reading
+
+    def _read_enlarged(self, image: Image.Image, dpi: float, known: float) -> tuple[dict[str, Any], int]:
+        larger = _enlarged(image, ENLARGED)
+        askew, _ = self._lay_out(larger, known * ENLARGED)
+        reading, confidence = self._read_as_it_is(larger, dpi * ENLARGED, known * ENLARGED, askew)
+        # The sides of what was seen are told in pixels of the page.
+        straight = [round(side / ENLARGED) for side in reading["straight"]]
+        size = {"width": image.width, "height": image.height}
+        return {**reading, **size, "straight": straight, "scale": ENLARGED}, confidence
+
+    def _read_as_it_is(
+        self, image: Image.Image, dpi: float, known: float, askew: float
+    ) -> tuple[dict[str, Any], int]:
+        """The reading of a page that is laid out, in the size it has, and the first confidence in it. `askew`: by how much
+        its layout says it is to be turned; `known` is its resolution, 0 unless that is sure."""
         if askew:
             straight = _turned(image, askew)
             tsv, confidence = self._recognize(straight, known)
             if confidence >= WRONG_WAY_CONFIDENCE:
-                return _reading(whole, tsv, skew=askew, straight=straight.size, scale=scale)
+                return _reading(image, tsv, skew=askew, straight=straight.size), confidence
         tsv, confidence = self._recognize(image, known, laid_out=not askew)
         rotation = turn = 0
         if confidence < WRONG_WAY_CONFIDENCE:
             from ocrd.pipeline.recognizer.tsv import parse_blocks
 
-            turn = choose_turn(
-                self._detect_orientation(image, dpi * scale), has_words=bool(parse_blocks(tsv))
-            )
+            turn = choose_turn(self._detect_orientation(image, dpi), has_words=bool(parse_blocks(tsv)))
         if turn:
             turned, _ = self._recognize(image.transpose(_TURNS[turn]), known)
             if is_clearly_better(turned, tsv):
                 tsv, rotation = turned, turn
         upright = image.transpose(_TURNS[rotation]) if rotation else image
         tsv, skew, size = self._straighten(upright, tsv, known)
-        return _reading(whole, tsv, rotation=rotation, skew=skew, straight=size, scale=scale)
+        return _reading(image, tsv, rotation=rotation, skew=skew, straight=size), confidence
 
     def _lay_out(self, image: Image.Image, dpi: float) -> tuple[float, float]:
         """Find the lines of a page, which takes a sixth of the time of reading it, and is not done again when it is read
@@ -284,11 +305,20 @@ def _enlarged(image: Image.Image, scale: float) -> Image.Image:
 
 def is_to_be_enlarged(image: Image.Image, line_px: float) -> bool:
     """Whether a page whose middle line is so high (0: not known) is read better when it is larger."""
+    return 0 < line_px <= SMALL_LINE_PX and _may_be_enlarged(image) and has_shades(image)
+
+
+def is_doubtful(image: Image.Image, line_px: float, confidence: float) -> bool:
+    """Whether a page, read with so much confidence, may be read better when it is larger: it is to be tried."""
+    sure = SURE_SMALL_CONFIDENCE if line_px <= SMALL_LINE_PX else SURE_CONFIDENCE
+    is_poor = WRONG_WAY_CONFIDENCE <= confidence < sure
+    return is_poor and 0 < line_px <= LARGE_LINE_PX and _may_be_enlarged(image)
+
+
+def _may_be_enlarged(image: Image.Image) -> bool:
     return (
-        0 < line_px <= SMALL_LINE_PX
-        and image.width * image.height * ENLARGED**2 <= MOST_ENLARGED_PIXELS
+        image.width * image.height * ENLARGED**2 <= MOST_ENLARGED_PIXELS
         and max(image.size) * ENLARGED <= MOST_ENLARGED_SIDE
-        and has_shades(image)
     )
 
 
@@ -299,15 +329,15 @@ def has_shades(image: Image.Image) -> bool:
 
 
 def _reading(
-    image: Image.Image, tsv: str, *, rotation: int = 0, skew: float, straight: tuple[int, int], scale: float
+    image: Image.Image, tsv: str, *, rotation: int = 0, skew: float, straight: tuple[int, int]
 ) -> dict[str, Any]:
-    """`straight` is in pixels of what the engine saw, which was `scale` times as large as the image."""
+    """`straight` is the size of what the engine saw."""
     return {
         "tsv": tsv,
         "rotation": rotation,
         "skew": skew,
-        "straight": [round(side / scale) for side in straight],
-        "scale": scale,
+        "straight": list(straight),
+        "scale": 1.0,
         "width": image.width,
         "height": image.height,
     }
