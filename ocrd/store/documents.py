@@ -9,9 +9,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
-    ScalarSelect,
     Select,
-    and_,
     bindparam,
     func,
     insert,
@@ -61,6 +59,32 @@ _CLAIM = (
 _UNREAD_PAGES = select(pages.c.number, pages.c.state).where(
     pages.c.document_id == bindparam("document"),
     pages.c.state.in_((PageState.PENDING, PageState.PARKED)),
+)
+_CURRENT_AT = select(documents).where(documents.c.path == bindparam("there"), documents.c.current)
+_NEWEST_AT = select(func.max(documents.c.revision)).where(documents.c.path == bindparam("there"))
+_ADD = insert(documents).returning(documents.c.id)
+_ADD_PAGES = insert(pages)
+_ONE = select(documents).where(documents.c.id == bindparam("document"))
+_ONE_CURRENT = _ONE.where(documents.c.current)
+_PAGES_BY_STATE = (
+    select(pages.c.state, func.count())
+    .where(pages.c.document_id == bindparam("document"))
+    .group_by(pages.c.state)
+)
+_WRITTEN = (
+    update(outputs)
+    .where(outputs.c.path.in_(bindparam("targets", expanding=True)))
+    .values(sha256=outputs.c.planned_sha256)
+)
+_MOVE = update(documents).where(
+    documents.c.id == bindparam("document"), documents.c.state == bindparam("old")
+)
+_END = _MOVE.values(
+    # What its attempts took together: of those that read side by side each counts, and no waiting does.
+    seconds=select(func.coalesce(func.sum(attempts.c.seconds), 0.0))
+    .select_from(attempts.join(pages))
+    .where(pages.c.document_id == bindparam("document"))
+    .scalar_subquery()
 )
 _twin = documents.alias("twin")
 _READ_OF_TWINS = (
@@ -139,15 +163,12 @@ class DocumentStore:
         between the two leaves it to `recover`, and the worker rejects it again.
         """
         with self._database.write() as tx:
-            current = tx.execute(
-                select(documents).where(documents.c.path == arrival.path, documents.c.current)
-            ).one_or_none()
+            current = tx.execute(_CURRENT_AT, {"there": arrival.path}).one_or_none()
             if current is not None and _is_same(current, arrival):
                 return self._seen_again(tx, current, arrival)
             superseded = None if current is None else self._supersede(tx, current)
             # Not the current one's alone: the document that stood here may have been moved away.
-            newest = select(func.max(documents.c.revision)).where(documents.c.path == arrival.path)
-            revision = (tx.execute(newest).scalar_one() or 0) + 1
+            revision = (tx.execute(_NEWEST_AT, {"there": arrival.path}).scalar_one() or 0) + 1
             state = DocumentState.QUEUED if arrival.rejected is None else DocumentState.RUNNING
             document_id = self._insert(tx, arrival, revision, state)
             return Registered(document_id, new=True, state=state, superseded=superseded)
@@ -174,28 +195,25 @@ class DocumentStore:
         return current.id if current.state == DocumentState.RUNNING else None
 
     def _insert(self, tx: Connection, arrival: Arrival, revision: int, state: DocumentState) -> int:
-        row = tx.execute(
-            insert(documents)
-            .values(
-                inbox=arrival.inbox,
-                path=arrival.path,
-                name=arrival.name,
-                revision=revision,
-                current=True,
-                sha256=arrival.sha256,
-                fingerprint=arrival.fingerprint,
-                media_type=arrival.media_type or "",
-                size=arrival.size,
-                mtime_ns=arrival.mtime_ns,
-                state=state,
-                pages=len(arrival.pages),
-                priority=arrival.priority,
-                created_at=self._now(),
-            )
-            .returning(documents.c.id)
-        ).scalar_one()
-        self._insert_pages(tx, row, arrival.pages)
-        return int(row)
+        row = {
+            "inbox": arrival.inbox,
+            "path": arrival.path,
+            "name": arrival.name,
+            "revision": revision,
+            "current": True,
+            "sha256": arrival.sha256,
+            "fingerprint": arrival.fingerprint,
+            "media_type": arrival.media_type or "",
+            "size": arrival.size,
+            "mtime_ns": arrival.mtime_ns,
+            "state": state,
+            "pages": len(arrival.pages),
+            "priority": arrival.priority,
+            "created_at": self._now(),
+        }
+        document_id = int(tx.execute(_ADD, row).scalar_one())
+        self._insert_pages(tx, document_id, arrival.pages)
+        return document_id
 
     @written
     def claim(self) -> Job | None:
@@ -261,11 +279,8 @@ class DocumentStore:
         original is to be moved."""
         with self._database.write() as tx:
             if written:
-                tx.execute(
-                    update(outputs)
-                    .where(outputs.c.path.in_(written))
-                    .values(sha256=outputs.c.planned_sha256, planned_sha256="", written_at=self._now())
-                )
+                done = {"targets": written, "planned_sha256": "", "written_at": self._now()}
+                tx.execute(_WRITTEN, done)
             if state is DocumentState.CANCELLED:
                 self._cancel_pages(tx, document_id, str(code))
             self._move(tx, document_id, DocumentState.RUNNING, state, code=code, reason=reason)
@@ -276,11 +291,7 @@ class DocumentStore:
     def outcome(self, document_id: int) -> DocumentState | None:
         """The final state that the pages amount to; None while some are not final."""
         with self._database.read() as tx:
-            rows = tx.execute(
-                select(pages.c.state, func.count())
-                .where(pages.c.document_id == document_id)
-                .group_by(pages.c.state)
-            ).all()
+            rows = tx.execute(_PAGES_BY_STATE, {"document": document_id}).all()
         return document_outcome({PageState(state): number for state, number in rows})
 
     @written
@@ -359,7 +370,7 @@ class DocumentStore:
             {"document_id": document_id, "number": number, "state": PageState.PENDING} for number in numbers
         ]
         if rows:
-            tx.execute(insert(pages), rows)
+            tx.execute(_ADD_PAGES, rows)
 
     def ids_read_otherwise(self, fingerprint_of: Callable[[bytes], str]) -> list[int]:
         """The finished current documents that were read with other settings than those of their path, oldest first."""
@@ -388,19 +399,19 @@ class DocumentStore:
 
     def find(self, document_id: int) -> Job | None:
         """One document by its number."""
-        return self._one(select(documents).where(documents.c.id == document_id))
+        return self._one(_ONE, document=document_id)
 
     def find_current(self, document_id: int) -> Job | None:
         """One document by its number, as it is known now; None if a newer revision took its place."""
-        return self._one(select(documents).where(documents.c.id == document_id, documents.c.current))
+        return self._one(_ONE_CURRENT, document=document_id)
 
     def find_path(self, path: bytes) -> Job | None:
         """The current document of a path."""
-        return self._one(select(documents).where(documents.c.path == path, documents.c.current))
+        return self._one(_CURRENT_AT, there=path)
 
-    def _one(self, query: Select[Any]) -> Job | None:
+    def _one(self, query: Select[Any], **wanted: object) -> Job | None:
         with self._database.read() as tx:
-            row = tx.execute(query).one_or_none()
+            row = tx.execute(query, wanted).one_or_none()
         return None if row is None else _job(row)
 
     def known_files(self, inbox: str) -> Iterator[tuple[bytes, int, int]]:
@@ -448,29 +459,16 @@ class DocumentStore:
         now = self._now()
         values: dict[str, Any] = {"state": new, "reason_code": code, "reason": reason}
         if new in FINAL_DOCUMENTS:
-            values["finished_at"] = now
-            values["seconds"] = _spent_s(document_id)
-            values["overwrite"] = False
-            values["reread"] = False
+            values |= {"finished_at": now, "overwrite": False, "reread": False}
         else:
-            values["started_at"] = None
-            values["finished_at"] = None
-        moved = tx.execute(
-            update(documents)
-            .where(and_(documents.c.id == document_id, documents.c.state == old))
-            .values(values)
-        )
+            values |= {"started_at": None, "finished_at": None}
+        move = _END if new in FINAL_DOCUMENTS else _MOVE
+        moved = tx.execute(move, {"document": document_id, "old": old, **values})
         moves.expect_one(moved, f"document {document_id}: {old} → {new}")
         moves.record_document(tx, now, document_id, old, new, why or reason)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _spent_s(document_id: int) -> ScalarSelect[float]:
-    """What its attempts took together: of those that read side by side each counts, and no waiting does."""
-    spent = select(func.coalesce(func.sum(attempts.c.seconds), 0.0)).select_from(attempts.join(pages))
-    return spent.where(pages.c.document_id == document_id).scalar_subquery()
 
 
 def _is_same(current: Row[Any], arrival: Arrival) -> bool:

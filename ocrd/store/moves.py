@@ -5,17 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, and_, bindparam, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, bindparam, insert, literal, select, update
 
 from ocrd.domain.jobs import FINAL_PAGES, READ_PAGES, DocumentState, IllegalMove, PageState, check_page_move
 from ocrd.store.tables import documents, events, pages
+
+# Made once: SQLAlchemy takes longer to put them together than SQLite to run them.
+_EVENT = insert(events)
+_COUNT_DONE = (
+    update(documents)
+    .where(documents.c.id == bindparam("document"))
+    .values(pages_done=documents.c.pages_done + bindparam("step"))
+)
+
+
+def _pages_in(old: PageState, *, chosen: bool) -> list[ColumnElement[bool]]:
+    # The state is written into the statement, so that SQLite sees that the partial index serves.
+    found = [
+        pages.c.document_id == bindparam("document"),
+        pages.c.state == literal(old, literal_execute=True),
+    ]
+    return [*found, pages.c.number.in_(bindparam("numbers", expanding=True))] if chosen else found
+
+
+_MOVE = {
+    (old, chosen): update(pages).where(*_pages_in(old, chosen=chosen))
+    for old in PageState
+    for chosen in (False, True)
+}
+_RECORD_MOVES = {
+    (old, chosen): insert(events).from_select(
+        ["at", "document_id", "page", "old", "new", "why"],
+        select(
+            bindparam("at"),
+            pages.c.document_id,
+            pages.c.number,
+            bindparam("old"),
+            bindparam("new"),
+            bindparam("why"),
+        ).where(*_pages_in(old, chosen=chosen)),
+    )
+    for old, chosen in _MOVE
+}
 
 
 def record_document(
     tx: Connection, at: float, document_id: int, old: DocumentState, new: DocumentState, why: str
 ) -> None:
     """Leave the event row of a document's move."""
-    tx.execute(insert(events).values(at=at, document_id=document_id, page=None, old=old, new=new, why=why))
+    event = {"at": at, "document_id": document_id, "page": None, "old": old, "new": new, "why": why}
+    tx.execute(_EVENT, event)
 
 
 def record_claims(
@@ -36,7 +75,7 @@ def _record_pages(
     if moved:
         same = {"at": at, "document_id": document_id, "why": why}
         rows = [{**same, "page": number, "old": old, "new": new} for number, old, new in moved]
-        tx.execute(insert(events), rows)
+        tx.execute(_EVENT, rows)
 
 
 def expect_one(result: CursorResult[Any], what: str) -> None:
@@ -61,19 +100,18 @@ def move_pages(
     The document's `pages_done` is kept right, and each page leaves its event.
     """
     check_page_move(old, new)
-    # The state is written into the statement, so that SQLite sees that the partial index serves.
-    there = and_(pages.c.document_id == document_id, pages.c.state == literal(old, literal_execute=True))
+    chosen = numbers is not None
+    there: dict[str, Any] = {"document": document_id}
     if numbers is not None:
-        there = and_(there, pages.c.number.in_(numbers))
-    source = select(
-        literal(at), pages.c.document_id, pages.c.number, literal(old), literal(new), literal(why)
-    )
-    columns = ["at", "document_id", "page", "old", "new", "why"]
-    tx.execute(insert(events).from_select(columns, source.where(there)))
+        there["numbers"] = numbers
+    tx.execute(_RECORD_MOVES[old, chosen], {**there, "at": at, "old": old, "new": new, "why": why})
     changes: dict[str, Any] = {"state": new, **(values or {})}
     if new in FINAL_PAGES:
         changes.setdefault("finished_at", at)
-    moved = tx.execute(update(pages).where(there).values(changes)).rowcount
+    computed = {name: value for name, value in changes.items() if isinstance(value, ColumnElement)}
+    move = _MOVE[old, chosen].values(computed) if computed else _MOVE[old, chosen]
+    plain = {name: value for name, value in changes.items() if name not in computed}
+    moved = tx.execute(move, {**there, **plain}).rowcount
     _count_done(tx, document_id, moved * ((new in READ_PAGES) - (old in READ_PAGES)))
     return moved
 
@@ -110,8 +148,4 @@ def adopt_pages(
 
 def _count_done(tx: Connection, document_id: int, step: int) -> None:
     if step:
-        tx.execute(
-            update(documents)
-            .where(documents.c.id == document_id)
-            .values(pages_done=documents.c.pages_done + step)
-        )
+        tx.execute(_COUNT_DONE, {"document": document_id, "step": step})

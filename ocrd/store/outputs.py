@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ocrd.domain.ports import Clock
 from ocrd.store.engine import Database, written
 from ocrd.store.tables import outputs
+
+# Made once: SQLAlchemy takes longer to put them together than SQLite to run them.
+_CHECKSUMS = select(outputs.c.sha256, outputs.c.planned_sha256).where(outputs.c.path == bindparam("there"))
+_NEW = insert(outputs)
+_PLAN = _NEW.on_conflict_do_update(
+    index_elements=["path"],
+    set_={name: _NEW.excluded[name] for name in ("document_id", "format", "planned_sha256")},
+)
+_PLAN_OVER_OURS = _NEW.on_conflict_do_update(
+    index_elements=["path"],
+    set_={name: _NEW.excluded[name] for name in ("document_id", "format", "planned_sha256", "sha256")},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +50,7 @@ class OutputStore:
     def checksums(self, path: bytes) -> frozenset[str]:
         """What we may have written at a path; empty if the path was never ours."""
         with self._database.read() as tx:
-            row = tx.execute(
-                select(outputs.c.sha256, outputs.c.planned_sha256).where(outputs.c.path == path)
-            ).one_or_none()
+            row = tx.execute(_CHECKSUMS, {"there": path}).one_or_none()
         return frozenset(row) - {""} if row is not None else frozenset()
 
     @written
@@ -48,22 +58,15 @@ class OutputStore:
         """Record what is about to be published; what stood there before stays known until it is."""
         with self._database.write() as tx:
             for output in planned:
-                statement = insert(outputs).values(
-                    path=output.path,
-                    document_id=document_id,
-                    format=output.format,
-                    sha256=output.standing,
-                    planned_sha256=output.sha256,
-                    written_at=self._clock.now().timestamp(),
-                )
-                changed = {
+                row = {
+                    "path": output.path,
                     "document_id": document_id,
                     "format": output.format,
+                    "sha256": output.standing,
                     "planned_sha256": output.sha256,
+                    "written_at": self._clock.now().timestamp(),
                 }
-                if output.standing:
-                    changed["sha256"] = output.standing
-                tx.execute(statement.on_conflict_do_update(index_elements=["path"], set_=changed))
+                tx.execute(_PLAN_OVER_OURS if output.standing else _PLAN, row)
 
     @written
     def withdraw(self, path: bytes) -> None:

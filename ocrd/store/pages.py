@@ -36,6 +36,37 @@ _TAKE = (
     .values(state=PageState.RUNNING, claims=pages.c.claims + 1)
     .returning(pages.c.number, pages.c.claims, pages.c.attempts)
 )
+_PARKED = select(pages.c.number).where(
+    pages.c.document_id == bindparam("document"),
+    pages.c.state == literal(PageState.PARKED, literal_execute=True),
+)
+_FAILURES = (
+    select(pages.c.number, pages.c.reason_code, pages.c.reason)
+    .where(pages.c.document_id == bindparam("document"), pages.c.state == PageState.FAILED)
+    .order_by(pages.c.number)
+)
+_KEEP = insert(results).returning(results.c.id)
+_COUNT_ATTEMPT = (
+    update(pages)
+    .where(pages.c.document_id == bindparam("document"), pages.c.number == bindparam("page"))
+    .values(attempts=pages.c.attempts + 1)
+    .returning(pages.c.id, pages.c.attempts)
+)
+_ADD_ATTEMPT = insert(attempts)
+_READ = (
+    select(
+        pages.c.number,
+        pages.c.state,
+        pages.c.verdict,
+        pages.c.reason_code,
+        pages.c.reason,
+        results.c.body,
+    )
+    .select_from(pages.outerjoin(results, results.c.id == pages.c.result_id))
+    .where(pages.c.document_id == bindparam("document"), pages.c.number > bindparam("after"))
+    .order_by(pages.c.number)
+    .limit(_READ_BATCH)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +142,8 @@ class PageStore:
 
     def parked(self, document_id: int) -> list[int]:
         """The numbers of the document's parked pages."""
-        query = select(pages.c.number).where(
-            pages.c.document_id == document_id,
-            pages.c.state == literal(PageState.PARKED, literal_execute=True),
-        )
         with self._database.read() as tx:
-            return sorted(tx.execute(query).scalars())
+            return sorted(tx.execute(_PARKED, {"document": document_id}).scalars())
 
     def history(self, document_id: int, number: int) -> list[StoredTry]:
         """What was tried on a page since it was queued (or queued again), in order, with what each rung gave."""
@@ -208,13 +235,8 @@ class PageStore:
             body = zlib.compress(
                 json.dumps(recognition.to_json(), ensure_ascii=False).encode("utf-8", "replace"), 1
             )
-            result_id = tx.execute(insert(results).values(body=body).returning(results.c.id)).scalar_one()
-        page_id, tries = tx.execute(
-            update(pages)
-            .where(pages.c.document_id == document_id, pages.c.number == number)
-            .values(attempts=pages.c.attempts + 1)
-            .returning(pages.c.id, pages.c.attempts)
-        ).one()
+            result_id = tx.execute(_KEEP, {"body": body}).scalar_one()
+        page_id, tries = tx.execute(_COUNT_ATTEMPT, {"document": document_id, "page": number}).one()
         details: dict[str, Any] = {}
         if recognition is not None:
             details = {
@@ -224,42 +246,34 @@ class PageStore:
                 "dpi": recognition.dpi,
                 "tokens": recognition.tokens,
             }
-        tx.execute(
-            insert(attempts).values(
-                page_id=page_id,
-                number=tries,
-                engine=attempt.engine,
-                seconds=attempt.seconds,
-                rung=attempt.rung,
-                cause=attempt.cause,
-                verdict=attempt.verdict,
-                reason_code=attempt.reason_code,
-                reason=storable(attempt.reason),
-                ended_at=self._now(),
-                result_id=result_id,
-                **details,
-            )
-        )
+        tried = {
+            "page_id": page_id,
+            "number": tries,
+            "engine": attempt.engine,
+            "seconds": attempt.seconds,
+            "rung": attempt.rung,
+            "cause": attempt.cause,
+            "verdict": attempt.verdict,
+            "reason_code": attempt.reason_code,
+            "reason": storable(attempt.reason),
+            "ended_at": self._now(),
+            "result_id": result_id,
+        }
+        tx.execute(_ADD_ATTEMPT, {**tried, **details})
         return result_id
 
     def transcript(self, document_id: int) -> Iterator[PageText]:
         """The pages from first to last, a batch in memory at a time."""
-        last = 0
-        while batch := self._read_batch(document_id, last):
+        last, more = 0, True
+        while more:
+            batch = self._read_batch(document_id, last)
             yield from batch
-            last = batch[-1].number
+            more = len(batch) == _READ_BATCH
+            last = batch[-1].number if more else last
 
     def _read_batch(self, document_id: int, after: int) -> list[PageText]:
-        facts = (pages.c.number, pages.c.state, pages.c.verdict, pages.c.reason_code, pages.c.reason)
-        query = (
-            select(*facts, results.c.body)
-            .select_from(pages.outerjoin(results, results.c.id == pages.c.result_id))
-            .where(pages.c.document_id == document_id, pages.c.number > after)
-            .order_by(pages.c.number)
-            .limit(_READ_BATCH)
-        )
         with self._database.read() as tx:
-            rows = tx.execute(query).all()
+            rows = tx.execute(_READ, {"document": document_id, "after": after}).all()
         return [_to_text(row) for row in rows]
 
     def progress(self) -> tuple[int, int]:
@@ -278,13 +292,8 @@ class PageStore:
     def failures(self, document_id: int) -> list[tuple[int, str, str]]:
         """Number, code and reason of the pages without text."""
         with self._database.read() as tx:
-            query = select(pages.c.number, pages.c.reason_code, pages.c.reason).where(
-                pages.c.document_id == document_id, pages.c.state == PageState.FAILED
-            )
-            return [
-                (row.number, row.reason_code, row.reason)
-                for row in tx.execute(query.order_by(pages.c.number))
-            ]
+            rows = tx.execute(_FAILURES, {"document": document_id})
+            return [(row.number, row.reason_code, row.reason) for row in rows]
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
