@@ -155,6 +155,7 @@ class Reader:
             larger, surer = self._read_enlarged(image, dpi, known)
             if surer > confidence and is_as_legible(larger["tsv"], reading["tsv"], MORE_LEGIBLE):
                 return larger
+            self._script = None  # asked of the larger one, if at all
         return reading
 
     def _read_enlarged(self, image: Image.Image, dpi: float, known: float) -> tuple[dict[str, Any], int]:
