@@ -20,6 +20,12 @@ import pyte
 DEADLINE_S = 20.0
 
 
+def _let_ctrl_c_reach_it() -> None:
+    """As a shell does it in a terminal. Whoever runs the tests in the background has SIGINT ignored, which is inherited."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """To be used as a context manager; at its end the program is gone."""
 
@@ -39,7 +45,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # so that Ctrl-C reaches it
+            preexec_fn=_let_ctrl_c_reach_it,  # noqa: PLW1509
         )
         os.close(slave)
 
