@@ -264,12 +264,12 @@ class PageStore:
 
     def transcript(self, document_id: int) -> Iterator[PageText]:
         """The pages from first to last, a batch in memory at a time."""
-        last, more = 0, True
-        while more:
-            batch = self._read_batch(document_id, last)
+        last = 0
+        while batch := self._read_batch(document_id, last):
             yield from batch
-            more = len(batch) == _READ_BATCH
-            last = batch[-1].number if more else last
+            if len(batch) < _READ_BATCH:
+                return
+            last = batch[-1].number
 
     def _read_batch(self, document_id: int, after: int) -> list[PageText]:
         with self._database.read() as tx:

@@ -609,7 +609,7 @@ def test_only_a_poor_reading_of_a_page_that_stays_readable_is_doubted(
 def test_small_type_in_black_and_white_is_read_enlarged_where_that_is_surer(
     recognizer: EmbeddedRecognizer, tmp_path: Path
 ) -> None:
-    full = sample("two_columns_en.png").convert("L")
+    full = sample("two_columns_en.png")
     small = full.resize((full.width * 2 // 5, full.height * 2 // 5), Image.Resampling.BOX)
     page = small.point(lambda level: 255 * (level > 160))
     assert not has_shades(page)
