@@ -23,9 +23,9 @@ from processes import Measured, median
 GOALS = (
     ("ocrd txt", "bare", 0.95),
     ("ocrd txt+md", "bare", 0.95),
-    ("ocrd txt", "ocrmypdf", 1.5),
-    ("ocrd txt+md", "ocrmypdf", 1.5),
-    ("ocrd txt+pdf", "ocrmypdf pdf", 1.2),
+    ("ocrd txt", "ocrmypdf", 1.6),
+    ("ocrd txt+md", "ocrmypdf", 1.6),
+    ("ocrd txt+pdf", "ocrmypdf pdf", 1.3),
 )
 """What the speed of the first must be at least, divided by that of the second."""
 
